@@ -3,10 +3,7 @@
 //! No system call returns the other names of a file.
 
 use mirror_core::{filter::Filter, fs_event::EntryKind, path::TreePath};
-use mirror_platform::{
-    dir::{Dir, Stat},
-    entries::ReadBuffer,
-};
+use mirror_platform::{dir::Dir, entries::ReadBuffer, stat::Stat};
 use rustix::fs::FileType;
 
 use super::inode::LinkedInode;

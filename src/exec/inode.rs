@@ -1,7 +1,7 @@
 //! Identity and type of a file, from its metadata.
 
 use mirror_core::fs_event::EntryKind;
-use mirror_platform::dir::{Stat, device, file_type};
+use mirror_platform::stat::Stat;
 use rustix::fs::FileType;
 
 /// Identity of a file: device and inode number.
@@ -13,7 +13,7 @@ pub(super) struct Inode {
 
 impl Inode {
     pub(super) const fn of(stat: &Stat) -> Self {
-        Self { device: device(stat), number: stat.stx_ino }
+        Self { device: stat.device, number: stat.inode }
     }
 
     /// Returns the inode number. A file on another device may have it too.
@@ -33,9 +33,9 @@ pub(super) struct LinkedInode {
 impl LinkedInode {
     /// Returns `None` for a file with a single name.
     pub(super) fn of(stat: &Stat) -> Option<Self> {
-        let is_directory = file_type(stat) == FileType::Directory;
-        (!is_directory && stat.stx_nlink > 1)
-            .then(|| Self { inode: Inode::of(stat), link_count: stat.stx_nlink })
+        let is_directory = stat.file_type() == FileType::Directory;
+        (!is_directory && stat.links > 1)
+            .then(|| Self { inode: Inode::of(stat), link_count: stat.links })
     }
 }
 
@@ -53,7 +53,7 @@ pub(super) enum EntryType {
 impl EntryType {
     /// Returns the type of the entry with this metadata.
     pub(super) fn of(stat: &Stat) -> Self {
-        file_type(stat).into()
+        stat.file_type().into()
     }
 
     /// Returns the kind by which filter rules distinguish entries.

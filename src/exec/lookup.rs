@@ -4,7 +4,7 @@
 use std::io;
 
 use mirror_core::path::TreePath;
-use mirror_platform::dir::{Dir, Stat};
+use mirror_platform::{dir::Dir, stat::Stat};
 use rustix::io::Errno;
 
 use super::inode::EntryType;

@@ -16,8 +16,9 @@ use mirror_core::{
     path::{Escaped, TreePath},
 };
 use mirror_platform::{
-    dir::{Dir, Stat, device},
+    dir::Dir,
     identity::{DirIdentity, FileSystem, InodeIdentity},
+    stat::Stat,
 };
 use rustix::io::Errno;
 
@@ -114,7 +115,7 @@ impl DirKey {
     /// Returns the identity of the directory that `stat` describes.
     #[must_use]
     pub(super) const fn of(stat: &Stat) -> Self {
-        Self { device: device(stat), inode: stat.stx_ino, mount: stat.stx_mnt_id }
+        Self { device: stat.device, inode: stat.inode, mount: stat.mount }
     }
 }
 

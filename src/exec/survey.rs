@@ -16,10 +16,7 @@ use mirror_core::{
     plan::rsync::UnwantedKind,
     queue::{ObservedChanges, PathSet},
 };
-use mirror_platform::{
-    dir::{Dir, Stat, device},
-    entries::ReadBuffer,
-};
+use mirror_platform::{dir::Dir, entries::ReadBuffer, stat::Stat};
 
 /// State of the paths of a batch.
 ///
@@ -59,7 +56,7 @@ impl SurveyedEntry {
     /// Creates the entry at `path` if it has other names.
     pub(super) fn linked(path: TreePath, stat: &Stat) -> Option<Self> {
         let linked = Some(LinkedInode::of(stat)?);
-        Some(Self { path, entry_type: EntryType::of(stat), size: stat.stx_size, linked })
+        Some(Self { path, entry_type: EntryType::of(stat), size: stat.size, linked })
     }
 }
 
@@ -85,7 +82,7 @@ pub(super) fn survey(
     filter: &Filter,
     on_device: bool,
 ) -> Survey {
-    let device = root.stat(b"").ok().filter(|_| on_device).map(|stat| device(&stat));
+    let device = root.stat(b"").ok().filter(|_| on_device).map(|stat| stat.device);
     let found = Survey::default();
     let mut surveyor = Surveyor { root, device, filter, observed, found, obstacle: None };
     let mut below: Vec<MarkedPath> = Vec::with_capacity(paths.len());
@@ -216,7 +213,7 @@ impl Surveyor<'_> {
 
     /// Returns true if this directory is on an excluded device.
     fn is_on_other_device(&self, dir: &Dir) -> bool {
-        self.device.is_some_and(|only| dir.stat(b"").is_ok_and(|stat| device(&stat) != only))
+        self.device.is_some_and(|only| dir.stat(b"").is_ok_and(|stat| stat.device != only))
     }
 
     /// Returns true if the parent directory of this path is on an excluded device.
@@ -262,11 +259,11 @@ impl Surveyor<'_> {
             self.add_unwanted(path, entry_type.kind());
         } else if entry_type == EntryType::Directory
             && scope == Scope::Tree
-            && self.device.is_none_or(|only| device(stat) == only)
+            && self.device.is_none_or(|only| stat.device == only)
         {
             self.found.trees.push(path);
         } else {
-            let (size, linked) = (stat.stx_size, LinkedInode::of(stat));
+            let (size, linked) = (stat.size, LinkedInode::of(stat));
             self.found.entries.push(SurveyedEntry { path, entry_type, size, linked });
         }
     }

@@ -204,7 +204,7 @@ mod tests {
     #[track_caller]
     fn expect(path: &Path, found: &Path) {
         assert_eq!(canonical(path).unwrap(), found);
-        let inode = open(path).unwrap().stat(b"").unwrap().stx_ino;
+        let inode = open(path).unwrap().stat(b"").unwrap().inode;
         assert_eq!(inode, fs::metadata(found).unwrap().ino(), "{path:?}");
     }
 

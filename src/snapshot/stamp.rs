@@ -7,7 +7,7 @@ use std::{
 };
 
 use mirror_core::snapshot::Stamp;
-use mirror_platform::dir::Stat;
+use mirror_platform::stat::Stat;
 use siphasher::sip::SipHasher13;
 
 use crate::random_bytes;
@@ -50,20 +50,20 @@ impl StampKey {
     /// Returns the stamp of an entry, or of the directory itself.
     pub(super) fn of(self, stat: &Stat, settled: SettledBefore) -> Stamp {
         // The modification time can be set to anything: only the change time proves something.
-        let changed = (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec);
+        let changed = (stat.ctime.seconds, stat.ctime.nanoseconds);
         if changed >= (settled.seconds, settled.nanoseconds) {
             return Stamp::UNSETTLED;
         }
         let mut hasher = self.hasher();
         for number in [
-            stat.stx_ino,
-            u64::from(stat.stx_mode),
-            u64::from(stat.stx_uid) << 32 | u64::from(stat.stx_gid),
-            stat.stx_size,
-            u64::from(stat.stx_rdev_major) << 32 | u64::from(stat.stx_rdev_minor),
-            stat.stx_mtime.tv_sec.cast_unsigned(),
-            stat.stx_ctime.tv_sec.cast_unsigned(),
-            u64::from(stat.stx_mtime.tv_nsec) << 32 | u64::from(stat.stx_ctime.tv_nsec),
+            stat.inode,
+            u64::from(stat.mode),
+            u64::from(stat.uid) << 32 | u64::from(stat.gid),
+            stat.size,
+            u64::from(stat.special_device.0) << 32 | u64::from(stat.special_device.1),
+            stat.mtime.seconds.cast_unsigned(),
+            stat.ctime.seconds.cast_unsigned(),
+            u64::from(stat.mtime.nanoseconds) << 32 | u64::from(stat.ctime.nanoseconds),
         ] {
             hasher.write_u64(number);
         }

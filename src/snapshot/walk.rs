@@ -15,10 +15,7 @@ use mirror_core::{
     queue::PathSet,
     snapshot::{DifferenceKind, DirListing, EntryRecord, SourceDifference, Stamp},
 };
-use mirror_platform::{
-    dir::{Dir, Stat},
-    entries::ReadBuffer,
-};
+use mirror_platform::{dir::Dir, entries::ReadBuffer, stat::Stat};
 use rustix::fs::FileType;
 
 use super::{
@@ -125,7 +122,7 @@ impl SourceWalk<'_> {
         });
         let tasks = Tasks { waiting: tasks.collect(), ..Tasks::default() };
         let queue = TaskQueue { tasks: Mutex::new(tasks), changed: Condvar::new() };
-        let mount = self.root.stat(b"")?.stx_mnt_id;
+        let mount = self.root.stat(b"")?.mount;
         let workers = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_WORKERS);
         let total = Mutex::new(Findings::default());
         let work = || {
@@ -177,7 +174,7 @@ impl SourceWalk<'_> {
         let opened = opened.and_then(|dir| dir.stat(b"").map(|own| (dir, own)));
         // If it is not a directory any more, or can't be read, everything below it is compared. A
         // record can't tell one file system from another one that is mounted later.
-        let Some((dir, own)) = opened.ok().filter(|(_, own)| own.stx_mnt_id == mount) else {
+        let Some((dir, own)) = opened.ok().filter(|(_, own)| own.mount == mount) else {
             return self.note_unknown(task, state);
         };
         let open = OpenTask { task, dir, own, settled };
@@ -213,7 +210,7 @@ impl SourceWalk<'_> {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 Err(error) => return Err(error),
             };
-            let is_same_mount = stat.stx_mnt_id == mount;
+            let is_same_mount = stat.mount == mount;
             let stamp = if is_same_mount { self.key.of(&stat, *settled) } else { Stamp::UNSETTLED };
             listing.add(EntryRecord { name, kind: EntryKind::Other, stamp });
             Ok(())

@@ -32,7 +32,7 @@ use mirror_core::{
     path::TreePath,
 };
 use mirror_platform::{
-    dir::{Dir, device},
+    dir::Dir,
     fanotify::{FanotifyEntry, FanotifyEvent, FanotifyGroup, FanotifyQueue, MIN_BUFFER_SIZE},
     file_handle::FileHandle,
     mounts::MountTable,
@@ -119,8 +119,8 @@ impl FanotifyBackend {
         }
         Ok(MountView {
             path: path.into(),
-            mount: stat.stx_mnt_id,
-            device: device(&stat),
+            mount: stat.mount,
+            device: stat.device,
             open: None,
             is_gone: false,
         })
@@ -151,7 +151,7 @@ impl FanotifyBackend {
             if !views.iter().any(|view| view.device == gone.device) {
                 // The mark of an unmounted file system is gone with it. The directory now visible
                 // belongs to another file system, whose mark is needed.
-                let is_same = |dir: &Dir| dir.stat(b"").is_ok_and(|it| device(&it) == gone.device);
+                let is_same = |dir: &Dir| dir.stat(b"").is_ok_and(|it| it.device == gone.device);
                 if let Some(dir) = Dir::open(&gone.path).ok().filter(is_same) {
                     let _ = self.group.unmark(dir);
                 }

@@ -12,10 +12,7 @@ use std::{
 
 use hashbrown::DefaultHashBuilder;
 use mirror_core::{fs_event::MirrorId, path::TreePath};
-use mirror_platform::{
-    dir::{Dir, Stat, device},
-    entries::ReadBuffer,
-};
+use mirror_platform::{dir::Dir, entries::ReadBuffer, stat::Stat};
 
 use super::backend::WatchTree;
 
@@ -204,7 +201,7 @@ fn fingerprint_of(
     let own = dir.stat(b"").ok()?;
     // The directory's times reveal an entry that was created and deleted since, and that may have
     // been copied meanwhile.
-    let times = [own.stx_mtime, own.stx_ctime].map(|time| (time.tv_sec, time.tv_nsec));
+    let times = [own.mtime, own.ctime].map(|time| (time.seconds, time.nanoseconds));
     // A sum, because the order of a listing is arbitrary.
     let mut fingerprint = hasher.hash_one((entry_properties(&own, b""), times));
     dir.read(buffer, |entry| {
@@ -224,12 +221,11 @@ fn fingerprint_of(
 
 /// Returns the properties of an entry that reveal a change.
 fn entry_properties<'a>(stat: &Stat, name: &'a [u8]) -> impl std::hash::Hash + use<'a> {
-    let is_directory = stat.stx_mode & 0o170_000 == 0o040_000;
-    let [modified, changed] =
-        [stat.stx_mtime, stat.stx_ctime].map(|time| (time.tv_sec, time.tv_nsec));
+    let is_directory = stat.mode & 0o170_000 == 0o040_000;
+    let [modified, changed] = [stat.mtime, stat.ctime].map(|time| (time.seconds, time.nanoseconds));
     // The size and the times of a directory reflect its own entries, and it is read anyway.
-    let content = (!is_directory).then_some((stat.stx_size, modified, changed));
-    (name, stat.stx_mode, stat.stx_uid, stat.stx_gid, (device(stat), stat.stx_ino), content)
+    let content = (!is_directory).then_some((stat.size, modified, changed));
+    (name, stat.mode, stat.uid, stat.gid, (stat.device, stat.inode), content)
 }
 
 #[cfg(test)]

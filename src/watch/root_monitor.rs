@@ -127,7 +127,7 @@ impl RootMonitor {
     ) -> io::Result<bool> {
         self.remove(mirror);
         let root = Dir::open_no_symlinks(path)?;
-        let (identity, mount) = (DirIdentity::of(&root)?, root.stat(b"")?.stx_mnt_id);
+        let (identity, mount) = (DirIdentity::of(&root)?, root.stat(b"")?.mount);
         let watch = |above| watch(&mut self.directories, above, DirInterest::Itself);
         let watches = path.ancestors().filter_map(watch).collect();
         let mut alias = given.map(|given| RootAlias::new(given, path));

@@ -9,7 +9,8 @@
 //! | [`inotify`], [`fanotify`] | kernel events, decoded from their buffers |
 //! | [`file_system_type`] | names of file systems |
 //! | [`dir_watch`] | watches of a few single directories |
-//! | [`dir`], [`entries`] | open directories without following links; their entries |
+//! | [`dir`], [`lookup`], [`entries`] | open directories without following links; their entries |
+//! | [`stat`] | type and metadata of an entry |
 //! | [`leaf_dirs`] | directories without subdirectories, recognised by their link count |
 //! | [`file_handle`], [`identity`], [`mounts`] | file handles, identity of directories, mounts |
 //! | [`metadata`], [`copy_file`] | attributes and content of one file |
@@ -25,6 +26,8 @@
 //! | `mapping` | file mappings, with the feature `mapping` |
 
 pub mod descriptor;
+pub mod dir;
+pub mod entries;
 pub mod environment;
 pub mod hex;
 #[cfg(target_os = "linux")]
@@ -34,6 +37,7 @@ mod macos;
 pub mod own_files;
 mod process_exit;
 pub mod signal;
+pub mod stat;
 
 #[cfg(test)]
 mod dir_watch_tests;

@@ -161,7 +161,7 @@ fn entry_type(source: &Path, below: &TreePath) -> &'static str {
             parent.stat(below.name().unwrap_or_default())
         }
     });
-    match found.map(|found| FileType::from_raw_mode(found.stx_mode.into())) {
+    match found.map(|found| found.file_type()) {
         Ok(FileType::RegularFile) => "file",
         Ok(FileType::Directory) => "directory",
         Ok(FileType::Symlink) => "link",

@@ -2,10 +2,7 @@
 
 use std::{ffi::CString, io};
 
-use mirror_platform::{
-    dir::{Stat, file_type},
-    metadata::FileRef,
-};
+use mirror_platform::{metadata::FileRef, stat::Stat};
 use rustix::{fs::FileType, io::Errno};
 
 use super::{
@@ -62,27 +59,27 @@ fn wanted_stat(job: &CopyJob<'_>, sides: EntrySides<'_>) -> Stat {
     let (source, target) = (sides.source.stat, sides.target.stat);
     let options = job.options();
     let mut wanted = *source;
-    let kind = u32::from(source.stx_mode) & !MODE;
-    let mut mode = u32::from(source.stx_mode) & MODE;
+    let kind = source.mode & !MODE;
+    let mut mode = source.mode & MODE;
     if let Some(chmod) = &options.chmod
-        && file_type(source) != FileType::Symlink
+        && source.file_type() != FileType::Symlink
     {
         mode =
-            chmod.apply(mode, file_type(source) == FileType::Directory, job.executor.umask) & MODE;
+            chmod.apply(mode, source.file_type() == FileType::Directory, job.executor.umask) & MODE;
     }
     if !options.perms {
         mode = if sides.is_new {
             mode & PERMISSIONS & !job.executor.umask
         } else {
-            u32::from(target.stx_mode) & MODE
+            target.mode & MODE
         };
     }
-    wanted.stx_mode = u16::try_from(kind | mode).unwrap_or(source.stx_mode);
+    wanted.mode = kind | mode;
     if !options.owner {
-        wanted.stx_uid = target.stx_uid;
+        wanted.uid = target.uid;
     }
     if !options.group {
-        wanted.stx_gid = target.stx_gid;
+        wanted.gid = target.gid;
     }
     wanted
 }
@@ -96,8 +93,8 @@ pub(super) fn grants_rights(job: &CopyJob<'_>, sides: EntrySides<'_>) -> bool {
         return false;
     }
     let (source, target) = (wanted_stat(job, sides), sides.target.stat);
-    let bits = u32::from(source.stx_mode) & !u32::from(target.stx_mode) & (SET_USER | SET_GROUP);
-    source.stx_uid != target.stx_uid || bits != 0
+    let bits = source.mode & !target.mode & (SET_USER | SET_GROUP);
+    source.uid != target.uid || bits != 0
 }
 
 /// Removes access from a target directory that its source does not grant, before anything is
@@ -105,9 +102,9 @@ pub(super) fn grants_rights(job: &CopyJob<'_>, sides: EntrySides<'_>) -> bool {
 pub(super) fn tighten(job: &CopyJob<'_>, sides: EntrySides<'_>) {
     let source = wanted_stat(job, sides);
     let EntrySide { file: to, stat: target } = sides.target;
-    let (wanted, mode) = (u32::from(source.stx_mode) & MODE, u32::from(target.stx_mode) & MODE);
-    let is_others = job.capabilities().keeps_owners
-        && (source.stx_uid, source.stx_gid) != (target.stx_uid, target.stx_gid);
+    let (wanted, mode) = (source.mode & MODE, target.mode & MODE);
+    let is_others =
+        job.capabilities().keeps_owners && (source.uid, source.gid) != (target.uid, target.gid);
     let is_open = mode & !wanted & OTHERS != 0;
     if !is_open && !is_others && sides.no_xattrs {
         return;
@@ -130,9 +127,8 @@ impl AttributePlan {
         let (source, target) = (&wanted_stat(job, sides), sides.target.stat);
         let mut plan = Self {
             // Only root can change the owner.
-            owner: (job.executor.privileged && source.stx_uid != target.stx_uid)
-                .then_some(source.stx_uid),
-            group: (source.stx_gid != target.stx_gid).then_some(source.stx_gid),
+            owner: (job.executor.privileged && source.uid != target.uid).then_some(source.uid),
+            group: (source.gid != target.gid).then_some(source.gid),
             ..Self::default()
         };
         plan.compare_xattrs(job, sides)?;
@@ -140,14 +136,12 @@ impl AttributePlan {
         // A new owner clears the set-user bit, and a new ACL sets bits of the mode.
         let unsure =
             plan.changes_owner() && wanted & (SET_USER | SET_GROUP) != 0 || plan.changes_acl();
-        if file_type(source) != FileType::Symlink
-            && (unsure || wanted != u32::from(target.stx_mode) & MODE)
-        {
+        if source.file_type() != FileType::Symlink && (unsure || wanted != target.mode & MODE) {
             plan.mode = Some(wanted);
         }
         let times = job.options().times;
         if times && (sides.is_new || !job.granularity().same_time(source, target)) {
-            plan.modified = Some((source.stx_mtime.tv_sec, source.stx_mtime.tv_nsec));
+            plan.modified = Some((source.mtime.seconds, source.mtime.nanoseconds));
         }
         Ok(plan)
     }
@@ -179,12 +173,12 @@ impl AttributePlan {
     /// Returns the mode to set. It lacks the set-user or set-group bit if the user or group cannot
     /// be set, because the bit would grant the rights of somebody else.
     fn mode_for(&self, source: &Stat, target: &Stat) -> u32 {
-        let mut mode = u32::from(source.stx_mode) & MODE;
-        if file_type(source) != FileType::Directory {
-            if self.owner.unwrap_or(target.stx_uid) != source.stx_uid {
+        let mut mode = source.mode & MODE;
+        if source.file_type() != FileType::Directory {
+            if self.owner.unwrap_or(target.uid) != source.uid {
                 mode &= !SET_USER;
             }
-            if self.group.unwrap_or(target.stx_gid) != source.stx_gid {
+            if self.group.unwrap_or(target.gid) != source.gid {
                 mode &= !SET_GROUP;
             }
         }
@@ -277,9 +271,9 @@ impl AttributePlan {
     ) -> Result<(), EntryError> {
         let source = &wanted_stat(job, sides);
         let EntrySide { file: to, stat: target } = sides.target;
-        let mode = u32::from(target.stx_mode) & MODE;
+        let mode = target.mode & MODE;
         let changes = !self.set.is_empty() || !self.remove.is_empty();
-        let is_link = file_type(source) == FileType::Symlink;
+        let is_link = source.file_type() == FileType::Symlink;
         if job.executor.privileged || !changes || is_link || mode & 0o200 != 0 {
             return Ok(());
         }

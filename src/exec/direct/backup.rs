@@ -3,7 +3,7 @@
 use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt, path::Path};
 
 use mirror_core::{path::TreePath, plan::direct::BackupOptions};
-use mirror_platform::dir::{Dir, Stat, file_type};
+use mirror_platform::{dir::Dir, stat::Stat};
 use rustix::{
     fs::{FileType, Mode, mkdirat, renameat},
     io::Errno,
@@ -48,7 +48,7 @@ pub(super) fn link_to_backup(
 ) -> Result<(), EntryError> {
     let write = error::target_error("back up");
     let Some(location) = BackupLocation::of(job, path).map_err(&write)? else { return Ok(()) };
-    if file_type(target) == FileType::Directory {
+    if target.file_type() == FileType::Directory {
         return Ok(());
     }
     let from = EntryName { dir, name: path.name().unwrap_or_default() };

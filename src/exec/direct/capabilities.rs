@@ -2,10 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use mirror_platform::{
-    dir::{Dir, Stat},
-    metadata::FileRef,
-};
+use mirror_platform::{dir::Dir, metadata::FileRef, stat::Stat};
 
 use super::{
     temp_file::TempFile,
@@ -43,7 +40,7 @@ impl TargetCapabilities {
         if let Ok(before) = before
             && target.stat(b"").is_ok_and(|now| mtime(&now) != mtime(&before))
         {
-            let (seconds, nanoseconds) = (before.stx_mtime.tv_sec, before.stx_mtime.tv_nsec);
+            let (seconds, nanoseconds) = (before.mtime.seconds, before.mtime.nanoseconds);
             let _ = FileRef::Open(target.as_fd()).set_modified(seconds, nanoseconds);
         }
         capabilities
@@ -66,7 +63,7 @@ fn keeps_owners(temp: &TempFile<'_>) -> bool {
     const BITS: u32 = 0o6000;
     let spot = FileRef::Open(temp.as_fd());
     let set = spot.chown(Some(SOMEBODY), None).and_then(|()| spot.chmod(BITS));
-    let is_kept = |stat: &Stat| stat.stx_uid == SOMEBODY && u32::from(stat.stx_mode) & BITS == BITS;
+    let is_kept = |stat: &Stat| stat.uid == SOMEBODY && stat.mode & BITS == BITS;
     set.is_ok() && temp.stat().is_ok_and(|stat| is_kept(&stat))
 }
 

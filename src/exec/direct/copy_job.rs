@@ -17,7 +17,7 @@ use mirror_core::{
     plan::direct::DirectOptions,
     queue::ObservedChanges,
 };
-use mirror_platform::dir::{Dir, Stat, device};
+use mirror_platform::{dir::Dir, stat::Stat};
 
 use super::{
     super::{
@@ -195,7 +195,7 @@ impl<'a> CopyJob<'a> {
             Work::Batch { .. } | Work::Large { .. } => executor.settings.delete.running,
         };
         let target_id = target.stat(b"").ok().map(|stat| DirKey::of(&stat));
-        let source_device = source.stat(b"").map(|stat| device(&stat)).unwrap_or_default();
+        let source_device = source.stat(b"").map(|stat| stat.device).unwrap_or_default();
         Self {
             executor,
             source,
@@ -282,7 +282,7 @@ impl<'a> CopyJob<'a> {
     /// Returns true if the entry is excluded because it is on a different file system than the root
     /// of the source.
     pub(super) fn is_on_other_device(&self, stat: &Stat) -> bool {
-        self.options().one_file_system && device(stat) != self.source_device
+        self.options().one_file_system && stat.device != self.source_device
     }
 
     /// Returns true if the content may differ although size and time are equal.

@@ -3,7 +3,7 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use mirror_core::{job::Scope, path::TreePath};
-use mirror_platform::dir::{Stat, file_type};
+use mirror_platform::stat::Stat;
 use rustix::fs::FileType;
 
 use super::{
@@ -81,6 +81,6 @@ impl SourceEntry<'_> {
     /// Returns true if the target has nothing under the name, or a directory, which is removed
     /// first.
     pub(super) fn is_new(&self) -> bool {
-        self.target.as_ref().is_none_or(|stat| file_type(stat) == FileType::Directory)
+        self.target.as_ref().is_none_or(|stat| stat.file_type() == FileType::Directory)
     }
 }

@@ -4,11 +4,7 @@ use std::{ffi::CString, io, os::fd::AsFd, sync::OnceLock};
 
 use hashbrown::HashMap;
 use mirror_core::path::TreePath;
-use mirror_platform::{
-    dir::{Dir, Stat},
-    entries::ReadBuffer,
-    metadata::FileRef,
-};
+use mirror_platform::{dir::Dir, entries::ReadBuffer, metadata::FileRef, stat::Stat};
 use rustix::fs::fsync;
 
 use super::{
@@ -161,7 +157,7 @@ fn open_target(job: &CopyJob<'_>, path: &TreePath) -> io::Result<Dir> {
 fn grant_owner_access(dir: &Dir) {
     const ALL: u32 = 0o700;
     if let Ok(stat) = dir.stat(b"") {
-        let mode = u32::from(stat.stx_mode) & 0o7777;
+        let mode = stat.mode & 0o7777;
         if mode & ALL != ALL {
             // If this is not allowed, the work itself reports the error.
             let _ = FileRef::Open(dir.as_fd()).chmod(mode | ALL);

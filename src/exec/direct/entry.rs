@@ -9,11 +9,7 @@ use mirror_core::{
     job::{DirtyPath, Scope},
     path::TreePath,
 };
-use mirror_platform::{
-    dir::{Dir, Stat, file_type},
-    entries::ReadBuffer,
-    metadata::FileRef,
-};
+use mirror_platform::{dir::Dir, entries::ReadBuffer, metadata::FileRef, stat::Stat};
 use rustix::{
     fs::{self, AtFlags, FileType, Mode},
     io::Errno,
@@ -59,7 +55,7 @@ impl DirContext<'_> {
         // reason.
         let file = if absent && item.is_file { file::open(self, name).ok() } else { None };
         let source = match &file {
-            Some(file) => file::stat(file).map(Some),
+            Some(file) => Stat::of(file).map(Some),
             None => missing_as_none(self.pair.source.stat(name)),
         };
         let source = source.map_err(error::source_error("stat"))?;
@@ -79,15 +75,15 @@ impl DirContext<'_> {
             return Ok(());
         }
         let entry = SourceEntry { path, name, source, target, file };
-        if file_type(&source) == FileType::Directory {
+        if source.file_type() == FileType::Directory {
             return self.sync_directory(&entry, item);
         }
-        if source.stx_nlink <= 1 {
+        if source.links <= 1 {
             return self.sync_single(&entry);
         }
         // A symbolic link that replaces something is deferred together with its other names.
         if let Some(target) = &entry.target
-            && file_type(&source) == FileType::Symlink
+            && source.file_type() == FileType::Symlink
             && !self.same_content(&entry, target)?
             && self.job.deferred.defer(path)
         {
@@ -165,7 +161,7 @@ impl DirContext<'_> {
             return Ok(());
         }
         let target = entry.target.as_ref();
-        let existing_dir = target.filter(|stat| file_type(stat) == FileType::Directory);
+        let existing_dir = target.filter(|stat| stat.file_type() == FileType::Directory);
         match existing_dir {
             Some(target) if !self.descends(entry, item.scope) => {
                 return attributes::copy(self.job, self.sides(entry, target));
@@ -211,12 +207,12 @@ impl DirContext<'_> {
             let plan = AttributePlan::new(self.job, sides)?;
             // If the target file has more links than expected, a change of its attributes would
             // affect unrelated names.
-            let is_alone = plan.is_empty() || target.stx_nlink <= entry.source.stx_nlink;
+            let is_alone = plan.is_empty() || target.links <= entry.source.links;
             if is_alone && !plan.grants_capabilities() {
                 return plan.apply(self.job, sides);
             }
         }
-        let is_link = file_type(&entry.source) == FileType::Symlink;
+        let is_link = entry.source.file_type() == FileType::Symlink;
         if is_link && entry.target.is_some() && self.job.deferred.defer(entry.path) {
             return Ok(());
         }
@@ -248,16 +244,15 @@ impl DirContext<'_> {
         at: EntryName<'_>,
     ) -> Result<bool, EntryError> {
         let source = &entry.source;
-        if file_type(source) != file_type(target) {
+        if source.file_type() != target.file_type() {
             return Ok(false);
         }
-        let device = |stat: &Stat| (stat.stx_rdev_major, stat.stx_rdev_minor);
         Ok(match EntryType::of(source) {
             EntryType::File if attributes::grants_rights(self.job, self.sides(entry, target)) => {
                 false
             }
             EntryType::File if options::compares_content(self.job.options()) => {
-                source.stx_size == target.stx_size && file::same_bytes(self, entry, at)?
+                source.size == target.size && file::same_bytes(self, entry, at)?
             }
             EntryType::File if self.job.is_written(entry.path) => {
                 same_size_and_time(self.job.granularity(), source, target)
@@ -270,7 +265,9 @@ impl DirContext<'_> {
                 read_link(&self.pair.source, entry.name).map_err(error::source_error("read"))?
                     == target_link
             }
-            EntryType::Directory | EntryType::Other => device(source) == device(target),
+            EntryType::Directory | EntryType::Other => {
+                source.special_device == target.special_device
+            }
         })
     }
 
@@ -289,7 +286,7 @@ impl DirContext<'_> {
     /// Removes a directory at the target whose name the source uses for something else.
     pub(super) fn remove_conflicting_dir(&self, entry: &SourceEntry<'_>) -> Result<(), EntryError> {
         let Some(target) = &entry.target else { return Ok(()) };
-        if file_type(target) != FileType::Directory {
+        if target.file_type() != FileType::Directory {
             return Ok(());
         }
         let empty = || match fs::unlinkat(&self.pair.target, entry.name, AtFlags::REMOVEDIR) {
@@ -327,10 +324,11 @@ impl DirContext<'_> {
     /// Creates a fifo, a socket or a device.
     fn make_special(&self, entry: &SourceEntry<'_>) -> Result<(), EntryError> {
         let stat = &entry.source;
-        let device = fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor);
+        let (major, minor) = stat.special_device;
+        let device = fs::makedev(major, minor);
         let mode = Mode::RUSR | Mode::WUSR;
         let create =
-            |name: &[u8]| fs::mknodat(&self.pair.target, name, file_type(stat), mode, device);
+            |name: &[u8]| fs::mknodat(&self.pair.target, name, stat.file_type(), mode, device);
         match TempEntry::new(&self.pair.target, entry.name, create) {
             Ok((temporary, ())) => self.publish(entry, temporary),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {

@@ -8,11 +8,11 @@ use std::{
 
 use mirror_platform::{
     copy_file::{FileCopy, FileCopyError},
-    dir::{Stat, file_type},
     metadata::FileRef,
+    stat::{BLOCK_SIZE, Stat},
 };
 use rustix::{
-    fs::{self, AtFlags, FileType, Mode, OFlags, StatxFlags},
+    fs::{self, FileType, Mode, OFlags},
     io::Errno,
 };
 
@@ -26,8 +26,6 @@ use super::{
 
 /// Number of attempts to copy a file that changes during the copy.
 const MAX_TRIES: usize = 3;
-/// Unit of `stx_blocks`.
-const BLOCK: u64 = 512;
 
 /// Copies a file with all its attributes. It appears at the target when it is complete.
 ///
@@ -48,7 +46,7 @@ pub(super) fn copy(ctx: &DirContext<'_>, entry: &SourceEntry<'_>) -> Result<(), 
             temp.publish(entry.name).map_err(error::target_error("write"))?;
         }
         if stability == Stability::Unchanged {
-            ctx.job.executor.state.meter.add(1, entry.source.stx_size);
+            ctx.job.executor.state.meter.add(1, entry.source.size);
             return Ok(());
         }
     }
@@ -65,10 +63,10 @@ enum Stability {
 
 impl Stability {
     fn of(before: &Stat, after: &Stat) -> Self {
-        let changed = |stat: &Stat| (stat.stx_size, mtime(stat), nanoseconds(&stat.stx_ctime));
+        let changed = |stat: &Stat| (stat.size, mtime(stat), nanoseconds(stat.ctime));
         match changed(before) == changed(after) {
             true => Self::Unchanged,
-            false if after.stx_size > before.stx_size => Self::Grew,
+            false if after.size > before.size => Self::Grew,
             false => Self::Changed,
         }
     }
@@ -86,9 +84,9 @@ fn copy_to_temp<'a>(
         (file, entry.source)
     } else {
         reopened = open(ctx, entry.name).map_err(error::source_error("open"))?;
-        (&reopened, stat(&reopened).map_err(error::source_error("stat"))?)
+        (&reopened, Stat::of(&reopened).map_err(error::source_error("stat"))?)
     };
-    if file_type(&before) != FileType::RegularFile {
+    if before.file_type() != FileType::RegularFile {
         return Err(EntryError::Changed);
     }
     let create = match entry.is_new() {
@@ -119,7 +117,7 @@ fn copy_to_temp<'a>(
     if ctx.job.executor.settings.durable {
         temp.sync().map_err(error::target_error("write"))?;
     }
-    let after = stat(file).map_err(error::source_error("stat"))?;
+    let after = Stat::of(file).map_err(error::source_error("stat"))?;
     Ok((temp, Stability::of(&before, &after)))
 }
 
@@ -130,8 +128,8 @@ fn copy_content(
     stat: &Stat,
     temp: &TempFile<'_>,
 ) -> Result<bool, FileCopyError> {
-    let size = stat.stx_size;
-    let sparse = stat.stx_blocks.saturating_mul(BLOCK) < size;
+    let size = stat.size;
+    let sparse = stat.blocks.saturating_mul(BLOCK_SIZE) < size;
     let (from, to) = (file.as_fd(), temp.as_fd());
     let go_on = || ctx.job.should_continue();
     let (meter, pending) = (&ctx.job.executor.state.meter, Cell::new(0_u64));
@@ -168,7 +166,7 @@ pub(super) fn same_bytes(
         return Ok(false);
     };
     let source_file = open(ctx, entry.name).map_err(error::source_error("open"))?;
-    let size = entry.source.stx_size;
+    let size = entry.source.size;
     match mirror_platform::copy_file::same_content(
         source_file.as_fd(),
         target_file.as_fd(),
@@ -178,10 +176,6 @@ pub(super) fn same_bytes(
         Err(FileCopyError::Write(_)) => Ok(false),
         compared => Ok(compared?),
     }
-}
-
-pub(super) fn stat(file: &OwnedFd) -> io::Result<Stat> {
-    Ok(fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?)
 }
 
 /// Opens a source file without updating its access time, if that is permitted. The update would

@@ -5,7 +5,7 @@ use mirror_core::{
     path::TreePath,
     plan::direct::{BackupOptions, DirectOptions},
 };
-use mirror_platform::dir::{Stat, file_type};
+use mirror_platform::stat::Stat;
 use rustix::fs::FileType;
 
 use super::timestamps::mtime;
@@ -20,10 +20,10 @@ pub(super) const fn may_protect_target(options: &DirectOptions) -> bool {
 /// Returns true if the target entry is neither updated nor deleted, because an option excludes this
 /// source entry.
 pub(super) fn is_skipped(options: &DirectOptions, source: &Stat, target: Option<&Stat>) -> bool {
-    let is_directory = |stat: &Stat| file_type(stat) == FileType::Directory;
-    let is_file = file_type(source) == FileType::RegularFile;
-    let size = source.stx_size;
-    if file_type(source) == FileType::Symlink && !options.links {
+    let is_directory = |stat: &Stat| stat.file_type() == FileType::Directory;
+    let is_file = source.file_type() == FileType::RegularFile;
+    let size = source.size;
+    if source.file_type() == FileType::Symlink && !options.links {
         return true;
     }
     if is_file

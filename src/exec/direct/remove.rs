@@ -3,11 +3,7 @@
 use std::{io, os::fd::AsFd};
 
 use mirror_core::{fs_event::EntryKind, path::TreePath};
-use mirror_platform::{
-    dir::{Dir, Stat, file_type},
-    entries::ReadBuffer,
-    metadata::FileRef,
-};
+use mirror_platform::{dir::Dir, entries::ReadBuffer, metadata::FileRef, stat::Stat};
 use rustix::fs::{AtFlags, FileType, unlinkat};
 
 use super::{
@@ -38,8 +34,8 @@ pub(super) fn remove(
     path: &TreePath,
     stat: &Stat,
 ) -> Result<Removed, EntryError> {
-    if file_type(stat) == FileType::Directory {
-        if parent.stat(b"").is_ok_and(|parent| parent.stx_mnt_id != stat.stx_mnt_id) {
+    if stat.file_type() == FileType::Directory {
+        if parent.stat(b"").is_ok_and(|parent| parent.mount != stat.mount) {
             return Err(EntryError::Mounted);
         }
         return Removal::new(job, path, stat, false).run(parent);
@@ -60,7 +56,7 @@ pub(super) fn count(
     path: &TreePath,
     stat: &Stat,
 ) -> Result<Removed, EntryError> {
-    if file_type(stat) != FileType::Directory {
+    if stat.file_type() != FileType::Directory {
         return Ok(Removed { count: 1, kept: false });
     }
     match Removal::new(job, path, stat, true).run(parent) {
@@ -136,7 +132,7 @@ struct RemovalLevel {
 
 impl<'a> Removal<'a> {
     fn new(job: &'a CopyJob<'a>, top: &'a TreePath, stat: &Stat, dry_run: bool) -> Self {
-        let (path, mount, buffer) = (top.clone(), stat.stx_mnt_id, ReadBuffer::new());
+        let (path, mount, buffer) = (top.clone(), stat.mount, ReadBuffer::new());
         Self { job, top, path, mount, dry_run, buffer, count: 0, first_error: None }
     }
 
@@ -207,10 +203,10 @@ impl<'a> Removal<'a> {
         };
         let dir = parent.open_below(name).map_err(absent)?;
         let stat = dir.stat(b"").map_err(error::target_error("stat"))?;
-        if stat.stx_mnt_id != self.mount {
+        if stat.mount != self.mount {
             return Err(EntryError::Mounted);
         }
-        if !self.dry_run && !self.job.executor.privileged && stat.stx_mode & 0o700 != 0o700 {
+        if !self.dry_run && !self.job.executor.privileged && stat.mode & 0o700 != 0o700 {
             // If this is not allowed, the removal reports the error.
             let _ = FileRef::Open(dir.as_fd()).chmod(0o700);
         }

@@ -9,7 +9,7 @@ use mirror_core::{
     path::TreePath,
     plan::renames::coalesce_renames,
 };
-use mirror_platform::dir::{Dir, Stat, file_type};
+use mirror_platform::{dir::Dir, stat::Stat};
 use rustix::fs::{FileType, Mode, RenameFlags, mkdirat, renameat_with};
 
 use super::{copy_job::CopyJob, remove::count, temp_file, timestamps::TimestampGranularity};
@@ -75,7 +75,7 @@ fn apply_one(
         made.push(make_parents(job, &hint.to)?);
         RenameEnd::new(job, &hint.to).ok()?
     };
-    let wanted = to.source.filter(|stat| file_type(stat) == file_type(&moved))?;
+    let wanted = to.source.filter(|stat| stat.file_type() == moved.file_type())?;
     let flags = match EntryType::of(&moved) {
         EntryType::Directory => {
             let flags = directory_flags(&from, &to, is_swap)?;
@@ -96,7 +96,7 @@ fn apply_one(
 /// because the content of the directory is unknown.
 fn directory_flags(from: &RenameEnd<'_>, to: &RenameEnd<'_>, is_swap: bool) -> Option<RenameFlags> {
     let is_directory =
-        |stat: &Option<Stat>| stat.as_ref().is_some_and(|s| file_type(s) == FileType::Directory);
+        |stat: &Option<Stat>| stat.as_ref().is_some_and(|s| s.file_type() == FileType::Directory);
     match (from.source.is_some(), to.target.is_some()) {
         (false, false) => Some(RenameFlags::NOREPLACE),
         (true, true) if is_swap && is_directory(&from.source) && is_directory(&to.target) => {
@@ -117,8 +117,8 @@ fn file_flags(
 ) -> Option<RenameFlags> {
     let same = |source: &Option<Stat>, target: &Option<Stat>| match (source, target) {
         (Some(source), Some(target)) => {
-            file_type(source) == file_type(target)
-                && source.stx_size == target.stx_size
+            source.file_type() == target.file_type()
+                && source.size == target.size
                 && granularity.same_time(source, target)
         }
         _ => false,
@@ -132,7 +132,7 @@ fn file_flags(
     match &to.target {
         None => Some(RenameFlags::NOREPLACE),
         Some(_) if same(&from.source, &to.target) => Some(RenameFlags::EXCHANGE),
-        Some(existing) if file_type(existing) == FileType::Directory => None,
+        Some(existing) if existing.file_type() == FileType::Directory => None,
         Some(_) => Some(RenameFlags::empty()),
     }
 }

@@ -12,10 +12,7 @@ use std::{
     },
 };
 
-use mirror_platform::{
-    dir::{Dir, Stat, file_type},
-    metadata::FileRef,
-};
+use mirror_platform::{dir::Dir, metadata::FileRef, stat::Stat};
 use rustix::{
     fs::{self, AtFlags, CWD, FileType, Mode, OFlags},
     io::Errno,
@@ -62,7 +59,7 @@ pub(super) fn is_in_use(dir: &Dir, name: &[u8]) -> bool {
 /// has no mark. Neither has a new hard link to a complete file: it is mirrored, and deleted when
 /// the link is gone.
 pub(super) fn is_unfinished(dir: &Dir, name: &[u8]) -> bool {
-    match dir.stat(name).as_ref().map(file_type) {
+    match dir.stat(name).as_ref().map(Stat::file_type) {
         Err(_) | Ok(FileType::Directory) => false,
         Ok(FileType::RegularFile) => FileRef::Named(dir.as_fd(), name).xattr(UNFINISHED).is_ok(),
         Ok(_) => true,
@@ -287,8 +284,7 @@ impl<'a> TempFile<'a> {
     }
 
     pub(super) fn stat(&self) -> io::Result<Stat> {
-        let flags = AtFlags::EMPTY_PATH;
-        Ok(fs::statx(&self.file, c"", flags, fs::StatxFlags::BASIC_STATS)?)
+        Stat::of(&self.file)
     }
 
     /// Flushes the content to disk.

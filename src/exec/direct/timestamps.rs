@@ -2,11 +2,11 @@
 
 use std::{os::fd::AsFd, time::Duration};
 
-use mirror_platform::{dir::Stat, metadata::FileRef};
-use rustix::{
-    fs::StatxTimestamp,
-    time::{ClockId, clock_gettime},
+use mirror_platform::{
+    metadata::FileRef,
+    stat::{FileTime, Stat},
 };
+use rustix::time::{ClockId, clock_gettime};
 
 use super::temp_file::TempFile;
 
@@ -64,7 +64,7 @@ impl TimestampGranularity {
 
 /// Quick check: returns true if size and time prove that the target has the content of the source.
 pub(super) fn quick_check(granularity: TimestampGranularity, source: &Stat, target: &Stat) -> bool {
-    let copied = nanoseconds(&target.stx_ctime);
+    let copied = nanoseconds(target.ctime);
     same_size_and_time(granularity, source, target) && is_trusted(mtime(source), copied, now())
 }
 
@@ -74,7 +74,7 @@ pub(super) fn same_size_and_time(
     source: &Stat,
     target: &Stat,
 ) -> bool {
-    source.stx_size == target.stx_size && granularity.same_time(source, target)
+    source.size == target.size && granularity.same_time(source, target)
 }
 
 /// Returns true if a copy made at `copied` certainly contains what was written at `modified`.
@@ -103,12 +103,12 @@ fn now() -> i128 {
 
 /// Returns the modification time in nanoseconds since 1970.
 pub(super) fn mtime(stat: &Stat) -> i128 {
-    nanoseconds(&stat.stx_mtime)
+    nanoseconds(stat.mtime)
 }
 
 /// Converts a time to nanoseconds since 1970.
-pub(super) fn nanoseconds(time: &StatxTimestamp) -> i128 {
-    i128::from(time.tv_sec) * SECOND + i128::from(time.tv_nsec)
+pub(super) fn nanoseconds(time: FileTime) -> i128 {
+    i128::from(time.seconds) * SECOND + i128::from(time.nanoseconds)
 }
 
 #[cfg(test)]

@@ -14,10 +14,7 @@ use mirror_core::{
     path::TreePath,
     plan::stderr::final_names,
 };
-use mirror_platform::{
-    dir::{Dir, Stat},
-    entries::ReadBuffer,
-};
+use mirror_platform::{dir::Dir, entries::ReadBuffer, stat::Stat};
 use rustix::fs::{AtFlags, FileType, unlinkat};
 
 use crate::exec::{lock, lookup::may_exist};
@@ -114,6 +111,6 @@ impl AbandonedSearch<'_> {
 }
 
 fn changed_since(stat: &Stat, since: SystemTime) -> bool {
-    let seconds = u64::try_from(stat.stx_ctime.tv_sec).unwrap_or(0);
-    UNIX_EPOCH + Duration::new(seconds, stat.stx_ctime.tv_nsec) >= since
+    let seconds = u64::try_from(stat.ctime.seconds).unwrap_or(0);
+    UNIX_EPOCH + Duration::new(seconds, stat.ctime.nanoseconds) >= since
 }

@@ -154,10 +154,10 @@ impl RsyncRun<'_> {
                     && of_it < MAX_FILES_PER_DIR
                     && !excludes(EntryKind::Other)
                 {
-                    let time = directory.stat(listed.name).map(|stat| stat.stx_mtime);
-                    if let Some(time) = time.ok().filter(|time| time.tv_nsec != 0) {
+                    let time = directory.stat(listed.name).map(|stat| stat.mtime);
+                    if let Some(time) = time.ok().filter(|time| time.nanoseconds != 0) {
                         of_it += 1;
-                        found.push((path, time.tv_sec));
+                        found.push((path, time.seconds));
                     }
                 }
                 Ok(())

@@ -202,8 +202,8 @@ impl TransferGroups {
 /// file system clock that is ahead of ours hides older changes.
 pub(super) fn changed_since(root: &Dir, path: &TreePath, time: SystemTime) -> bool {
     let Ok(Some(stat)) = stat_at(root, path) else { return false };
-    let seconds = stat.stx_ctime.tv_sec.try_into().unwrap_or(0);
-    let changed = SystemTime::UNIX_EPOCH + Duration::new(seconds, stat.stx_ctime.tv_nsec);
+    let seconds = stat.ctime.seconds.try_into().unwrap_or(0);
+    let changed = SystemTime::UNIX_EPOCH + Duration::new(seconds, stat.ctime.nanoseconds);
     time < changed && changed <= SystemTime::now()
 }
 

@@ -55,7 +55,7 @@ impl MountView {
     /// the root monitor reports that it is gone.
     fn open_at(&self, path: &Path) -> io::Result<Option<Dir>> {
         let dir = Dir::open(path)?;
-        let mount = dir.stat(b"")?.stx_mnt_id;
+        let mount = dir.stat(b"")?.mount;
         Ok((mount == self.mount).then_some(dir))
     }
 

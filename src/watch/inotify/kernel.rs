@@ -10,7 +10,7 @@ use std::{
 };
 
 use mirror_platform::{
-    dir::{Dir, device},
+    dir::Dir,
     entries::ReadBuffer,
     inotify::{Inotify, InotifyEvents, WatchId, WatchInterest},
     leaf_dirs::LeafDirs,
@@ -186,7 +186,7 @@ impl Kernel for RealKernel {
 
     fn identity(&self, dir: &Dir) -> io::Result<DirId> {
         let stat = dir.stat(b"")?;
-        Ok(DirId { device: device(&stat), inode: stat.stx_ino, mount: stat.stx_mnt_id })
+        Ok(DirId { device: stat.device, inode: stat.inode, mount: stat.mount })
     }
 
     fn list(

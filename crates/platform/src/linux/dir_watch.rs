@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use super::{
+use crate::{
     dir::Dir,
     inotify::{Inotify, InotifyEvent, InotifyEventKind, WatchId, WatchInterest},
 };

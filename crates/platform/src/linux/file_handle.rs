@@ -133,7 +133,7 @@ mod tests {
         let path = place.path().join("d");
         std::fs::create_dir(&path).unwrap();
         let root = Dir::open(place.path()).unwrap();
-        let before = root.stat(b"d").unwrap().stx_ino;
+        let before = root.stat(b"d").unwrap().inode;
         let handle = FileHandle::of(Dir::open(&path).unwrap()).unwrap();
         std::fs::rename(&path, place.path().join("e")).unwrap();
         match open(&root, handle.as_bytes()) {

@@ -21,7 +21,7 @@ use rustix::{
     ioctl::{Getter, Opcode, ioctl, opcode},
 };
 
-use crate::{dir::device, file_handle::FileHandle, hex::hex, mounts::MountTable};
+use crate::{file_handle::FileHandle, hex::hex, mounts::MountTable};
 
 /// `STATX_MNT_ID_UNIQUE`, since Linux 6.8: a mount id that is never reused. Older kernels ignore
 /// the bit and return the reusable id.
@@ -102,7 +102,7 @@ impl DirIdentity {
         };
         Ok(Self {
             mount: stat.stx_mnt_id,
-            device: device(&stat),
+            device: (stat.stx_dev_major, stat.stx_dev_minor),
             is_mount_root: stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
             inode,
         })
@@ -195,7 +195,7 @@ impl FileSystem {
     pub fn of(directory: impl AsFd) -> io::Result<Self> {
         let directory = directory.as_fd();
         let stat = statx(directory, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
-        let (major, minor) = device(&stat);
+        let (major, minor) = (stat.stx_dev_major, stat.stx_dev_minor);
         let magic = magic_of(directory)?;
         let uuid = uuid_of(directory);
         let fsid = fsid_of(directory)?.filter(|&fsid| fsid != encode_device(major, minor));

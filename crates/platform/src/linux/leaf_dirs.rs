@@ -4,11 +4,11 @@
 //! and one (`..`) from each subdirectory. A directory with two links therefore has no subdirectory,
 //! and need not be read to know that. `find(1)` relies on it, too.
 
-use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt};
+use std::io;
 
-use rustix::fs::{self, AtFlags, FsWord, Statx, StatxFlags};
+use rustix::fs::{FsWord, fstatfs};
 
-use crate::dir::{Dir, device};
+use crate::dir::Dir;
 
 /// Link count of a directory without subdirectories.
 const LEAF_LINKS: u32 = 2;
@@ -31,8 +31,8 @@ impl LeafDirs {
     ///
     /// As `statx(2)` and `fstatfs(2)`.
     pub fn for_file_system_of(dir: &Dir) -> io::Result<Self> {
-        let device = device(&link_stat(dir, b"")?);
-        let counts = COUNTING_FILE_SYSTEMS.contains(&fs::fstatfs(dir)?.f_type);
+        let device = dir.stat(b"")?.device;
+        let counts = COUNTING_FILE_SYSTEMS.contains(&fstatfs(dir)?.f_type);
         Ok(Self { counting: counts.then_some(device) })
     }
 
@@ -44,14 +44,9 @@ impl LeafDirs {
     /// As `statx(2)`.
     pub fn is_leaf(&self, dir: &Dir, name: &[u8]) -> io::Result<bool> {
         let Some(counting) = self.counting else { return Ok(false) };
-        let stat = link_stat(dir, name)?;
-        Ok(stat.stx_nlink == LEAF_LINKS && device(&stat) == counting)
+        let stat = dir.stat(name)?;
+        Ok(stat.links == LEAF_LINKS && stat.device == counting)
     }
-}
-
-fn link_stat(dir: &Dir, name: &[u8]) -> io::Result<Statx> {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
-    Ok(fs::statx(dir, OsStr::from_bytes(name), flags, StatxFlags::NLINK)?)
 }
 
 #[cfg(test)]

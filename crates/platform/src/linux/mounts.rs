@@ -105,7 +105,7 @@ mod tests {
         let mut mounts = MountTable::open().unwrap();
         for _ in 0..2 {
             let table = mounts.read().unwrap();
-            assert!(table.iter().any(|it| it.id == id.stx_mnt_id && it.point == b"/"));
+            assert!(table.iter().any(|it| it.id == id.mount && it.point == b"/"));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
-use super::{
+use crate::{
     dir::Dir,
     kqueue::{KernelQueue, QueueEvent},
 };

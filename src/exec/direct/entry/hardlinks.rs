@@ -6,7 +6,7 @@ use mirror_core::{
     job::{DirtyPath, Scope},
     path::TreePath,
 };
-use mirror_platform::{dir::Stat, metadata::FileRef};
+use mirror_platform::{metadata::FileRef, stat::Stat};
 
 use super::super::{
     copy_job::CopyJob,
@@ -40,7 +40,7 @@ pub(super) fn sync_former_names(ctx: &DirContext<'_>, path: &TreePath, source: O
 fn set_time(pair: &DirPair) -> Result<(), EntryError> {
     let stat = pair.source.stat(b"").map_err(error::source_error("stat"))?;
     FileRef::Open(pair.target.as_fd())
-        .set_modified(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec)
+        .set_modified(stat.mtime.seconds, stat.mtime.nanoseconds)
         .map_err(error::target_error("set the time of"))
 }
 
@@ -70,7 +70,7 @@ pub(super) fn copy(ctx: &DirContext<'_>, entry: &SourceEntry<'_>) -> Result<(), 
         Some(own) if ctx.same_content(entry, own)? => Some(own),
         _ => None,
     };
-    if let Some(own) = own.filter(|own| own.stx_nlink == entry.source.stx_nlink) {
+    if let Some(own) = own.filter(|own| own.links == entry.source.links) {
         ctx.sync_single(entry)?;
         let now = ctx.pair.target.stat(entry.name).map_err(error::target_error("stat"))?;
         if Inode::of(&now) == Inode::of(own) {
@@ -185,7 +185,7 @@ fn link_to(
 /// Finds all names of the file in the source.
 fn find_all_names(ctx: &DirContext<'_>, entry: &SourceEntry<'_>, file: &mut LinkedFile) {
     let stat = &entry.source;
-    let beside = ctx.pair.names_of_inode(stat.stx_ino);
+    let beside = ctx.pair.names_of_inode(stat.inode);
     file.names.extend(beside.iter().filter_map(|name| ctx.path.join(name)));
     file.names.retain(|name| name == entry.path || is_name_of(ctx.job, name, stat));
     file.names.extend(search_names(ctx.job, stat, file.names.len()));
@@ -193,7 +193,7 @@ fn find_all_names(ctx: &DirContext<'_>, entry: &SourceEntry<'_>, file: &mut Link
 
 /// Searches the source for the names of a file, if fewer names are `known` than its link count.
 fn search_names(job: &CopyJob<'_>, stat: &Stat, known: usize) -> Vec<TreePath> {
-    let (inode, link_count) = (Inode::of(stat), stat.stx_nlink);
+    let (inode, link_count) = (Inode::of(stat), stat.links);
     let index = &job.executor.state.hardlinks;
     if known >= link_count as usize || index.has_outside_links(inode, link_count) {
         return Vec::new();
@@ -256,7 +256,7 @@ fn link_to_best(
             |other: &&OtherName| other.target.as_ref().map(Inode::of) == Some(Inode::of(stat));
         let known = others.iter().filter(shares).count();
         let own = entry.target.as_ref().map(Inode::of) == Some(Inode::of(stat));
-        (stat.stx_nlink as usize).saturating_sub(known + usize::from(own))
+        (stat.links as usize).saturating_sub(known + usize::from(own))
     };
     let current = others.iter().filter(|other| other.current);
     let Some((best, stat)) = current

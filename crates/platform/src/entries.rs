@@ -1,16 +1,13 @@
 //! Directory listing with a reusable buffer.
 
-use std::{ffi::CStr, io, mem::MaybeUninit};
+use std::{io, os::fd::AsFd};
 
-use rustix::{
-    fs::{self, FileType, RawDir, SeekFrom},
-    io::Errno,
+use rustix::fs::FileType;
+
+use crate::{
+    dir::Dir,
+    listing::{ListBuffer, list},
 };
-
-use crate::dir::{Dir, file_type};
-
-/// Size of a [`ReadBuffer`] in bytes: some hundred names per system call.
-const BUFFER_SIZE: usize = 32 * 1024;
 
 /// Entry of a directory. `.` and `..` are not listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,14 +24,14 @@ pub struct DirEntry<'a> {
 /// Memory for [`Dir::read`], to be reused for many directories.
 #[derive(Debug)]
 pub struct ReadBuffer {
-    bytes: Box<[MaybeUninit<u8>]>,
+    list: ListBuffer,
 }
 
 impl ReadBuffer {
     /// Allocates a buffer of the usual size.
     #[must_use]
     pub fn new() -> Self {
-        Self { bytes: Box::new_uninit_slice(BUFFER_SIZE) }
+        Self { list: ListBuffer::new() }
     }
 }
 
@@ -48,7 +45,7 @@ impl Dir {
     /// Calls `each` for each entry of this directory, from its beginning, in the order of the file
     /// system.
     ///
-    /// If the file system does not report the type of an entry, it is read with `statx(2)`; an
+    /// If the file system does not report the type of an entry, it is read with `stat(2)`; an
     /// entry that has disappeared by then is left out. An entry that is created, removed or renamed
     /// during the listing may be listed or not.
     ///
@@ -56,30 +53,21 @@ impl Dir {
     ///
     /// # Errors
     ///
-    /// As `getdents64(2)`, or the error of `each`, which ends the listing.
+    /// As `readdir(3)`, or the error of `each`, which ends the listing.
     pub fn read(
         &self,
         buffer: &mut ReadBuffer,
         mut each: impl FnMut(DirEntry<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
-        fs::seek(self, SeekFrom::Start(0))?;
-        let mut raw = RawDir::new(self, &mut buffer.bytes);
-        while let Some(listed) = raw.next() {
-            let listed = match listed {
-                // The directory itself was removed: it has no entries. libc treats this error the
-                // same way.
-                Err(Errno::NOENT) => break,
-                listed => listed?,
-            };
-            let name = CStr::to_bytes(listed.file_name());
+        list(self.as_fd(), &mut buffer.list, |name, listed, inode| {
             if name == b"." || name == b".." {
-                continue;
+                return Ok(());
             }
-            if let Some(file_type) = self.type_of(name, listed.file_type())? {
-                each(DirEntry { name, file_type, inode: listed.ino() })?;
+            match self.type_of(name, listed)? {
+                Some(file_type) => each(DirEntry { name, file_type, inode }),
+                None => Ok(()),
             }
-        }
-        Ok(())
+        })
     }
 
     /// Returns the type of the entry `name`, from the listing if it has one. `None` if the entry
@@ -89,7 +77,7 @@ impl Dir {
             return Ok(Some(listed));
         }
         match self.stat(name) {
-            Ok(stat) => Ok(Some(file_type(&stat))),
+            Ok(stat) => Ok(Some(stat.file_type())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -132,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_type_is_read_with_statx() {
+    fn a_missing_type_is_read_with_stat() {
         let place = tempfile::tempdir().unwrap();
         symlink("nowhere", place.path().join("l")).unwrap();
         let dir = Dir::open(place.path()).unwrap();

@@ -1,37 +1,17 @@
 //! Open directories: each name is looked up once, and no symbolic link is followed.
 
 use std::{
-    ffi::OsStr,
     io,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::OsStrExt,
-    },
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
-use rustix::{
-    fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags},
-    io::Errno,
+use rustix::fs::{self, Mode, OFlags};
+
+use crate::{
+    lookup::{self, LOOKUP},
+    stat::Stat,
 };
-
-/// The longest path passed to the kernel at once. `PATH_MAX` is 4096 including the NUL.
-const MAX_PIECE: usize = 4000;
-
-/// Type and metadata of an entry: `statx(2)` of the entry itself, never of a link's target.
-pub type Stat = Statx;
-
-/// Returns the device of an entry: its major and its minor number.
-#[must_use]
-pub const fn device(stat: &Stat) -> (u32, u32) {
-    (stat.stx_dev_major, stat.stx_dev_minor)
-}
-
-/// Returns the type of an entry.
-#[must_use]
-pub fn file_type(stat: &Stat) -> FileType {
-    FileType::from_raw_mode(stat.stx_mode.into())
-}
 
 /// An open directory. All names are looked up below it, and no symbolic link is followed.
 #[derive(Debug)]
@@ -55,19 +35,19 @@ impl Dir {
     ///
     /// # Errors
     ///
-    /// As `openat2(2)`: `ELOOP` if any component is a symbolic link, the last one included.
+    /// As `open(2)`: `ELOOP` if any component is a symbolic link, the last one included.
     pub fn open_no_symlinks(path: &Path) -> io::Result<Self> {
-        Ok(Self { fd: open_no_symlinks(path, OFlags::RDONLY)? })
+        Ok(Self { fd: lookup::open_no_symlinks(path, OFlags::RDONLY)? })
     }
 
-    /// As [`open_no_symlinks`](Self::open_no_symlinks), but with `O_PATH`: read permission is not
-    /// needed.
+    /// As [`open_no_symlinks`](Self::open_no_symlinks), but only for looking names up in the
+    /// directory: read permission is not needed.
     ///
     /// # Errors
     ///
     /// As [`open_no_symlinks`](Self::open_no_symlinks).
     pub fn open_path_no_symlinks(path: &Path) -> io::Result<Self> {
-        Ok(Self { fd: open_no_symlinks(path, OFlags::PATH)? })
+        Ok(Self { fd: lookup::open_no_symlinks(path, LOOKUP)? })
     }
 
     /// Opens the directory at `path` below this one; the empty path is this directory itself.
@@ -76,7 +56,7 @@ impl Dir {
     ///
     /// # Errors
     ///
-    /// As `openat2(2)`: `ELOOP` or `ENOTDIR` if a component is a symbolic link, and `EXDEV` if the
+    /// As `open(2)`: `ELOOP` or `ENOTDIR` if a component is a symbolic link, and `EXDEV` if the
     /// path leads out of this directory.
     pub fn open_below(&self, path: &[u8]) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -91,33 +71,17 @@ impl Dir {
     ///
     /// As [`open_below`](Self::open_below).
     pub fn open_below_for_lookup(&self, path: &[u8]) -> io::Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = LOOKUP | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(Self { fd: self.open_with(path, flags, Mode::empty())? })
     }
 
-    /// Opens the entry at `path` below this directory with `flags`; see `openat2(2)`.
+    /// Opens the entry at `path` below this directory with `flags`; see `open(2)`.
     ///
     /// # Errors
     ///
     /// As [`open_below`](Self::open_below).
     pub fn open_with(&self, path: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
-        let resolve =
-            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let intermediate = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut rest = path;
-        let mut held: Option<OwnedFd> = None;
-        loop {
-            let at = held.as_ref().map_or_else(|| self.fd.as_fd(), AsFd::as_fd);
-            let (piece, left) = split(rest)?;
-            let piece = OsStr::from_bytes(if piece.is_empty() { b"." } else { piece });
-            if left.is_empty() {
-                let flags = flags | OFlags::CLOEXEC;
-                return Ok(retry(|| fs::openat2(at, piece, flags, mode, resolve))?);
-            }
-            let fd = retry(|| fs::openat2(at, piece, intermediate, Mode::empty(), resolve))?;
-            rest = left;
-            held = Some(fd);
-        }
+        lookup::open_below(self.as_fd(), path, flags, mode)
     }
 
     /// Opens the current parent of this directory. A rename may have changed it, so the caller
@@ -135,11 +99,9 @@ impl Dir {
     ///
     /// # Errors
     ///
-    /// As `statx(2)`.
+    /// As `stat(2)`.
     pub fn stat(&self, name: &[u8]) -> io::Result<Stat> {
-        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
-        let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
-        Ok(fs::statx(&self.fd, OsStr::from_bytes(name), flags, mask)?)
+        Stat::at(self.as_fd(), name)
     }
 }
 
@@ -155,43 +117,15 @@ impl AsFd for Dir {
     }
 }
 
-fn open_no_symlinks(path: &Path, how: OFlags) -> io::Result<OwnedFd> {
-    let flags = how | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    Ok(retry(|| fs::openat2(fs::CWD, path, flags, Mode::empty(), resolve))?)
-}
-
-/// Repeats `call` on `EAGAIN`: `openat2(2)` returns it when a concurrent rename makes it uncertain
-/// that the path stayed below the directory.
-fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
-    const TRIES: usize = 100;
-    for _ in 0..TRIES {
-        match call() {
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            done => return done,
-        }
-    }
-    call()
-}
-
-/// Splits a path into a piece short enough for the kernel, and the rest.
-fn split(path: &[u8]) -> io::Result<(&[u8], &[u8])> {
-    if path.len() <= MAX_PIECE {
-        return Ok((path, b""));
-    }
-    let start = path.get(..MAX_PIECE).unwrap_or(path);
-    let end = start
-        .iter()
-        .rposition(|&b| b == b'/')
-        .ok_or_else(|| io::Error::from(Errno::NAMETOOLONG))?;
-    let (piece, rest) = path.split_at(end);
-    Ok((piece, rest.strip_prefix(b"/").unwrap_or(rest)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, os::unix::fs::symlink};
+    use rustix::{fs::FileType, io::Errno};
+    use std::{
+        ffi::OsStr,
+        fs,
+        os::unix::{ffi::OsStrExt, fs::symlink},
+    };
 
     #[test]
     fn no_link_is_followed_below() {
@@ -205,7 +139,7 @@ mod tests {
         for link in [&b"out"[..], b"in", b"in/b", b"out/ssl", b"../x", b"/etc"] {
             assert!(dir.open_below(link).is_err(), "{link:?}");
         }
-        assert_eq!(file_type(&dir.stat(b"out").unwrap()), FileType::Symlink);
+        assert_eq!(dir.stat(b"out").unwrap().file_type(), FileType::Symlink);
     }
 
     #[test]
@@ -214,7 +148,7 @@ mod tests {
         fs::create_dir_all(place.path().join("a/b")).unwrap();
         let dir = Dir::open(place.path()).unwrap();
         let parent = dir.open_below(b"a/b").unwrap().open_parent().unwrap();
-        assert_eq!(parent.stat(b"").unwrap().stx_ino, dir.stat(b"a").unwrap().stx_ino);
+        assert_eq!(parent.stat(b"").unwrap().inode, dir.stat(b"a").unwrap().inode);
     }
 
     #[test]
