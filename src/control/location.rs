@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mirror_platform::places::RUNTIME_DIRECTORY;
+
 /// Suffix of a control socket.
 const SUFFIX: &str = "sock";
 
@@ -14,9 +16,6 @@ const READ_ONLY_SUFFIX: &str = "status.sock";
 
 /// Environment variable with the socket of the daemon that a client talks to.
 pub const SOCKET_VARIABLE: &str = "LSYNCD_SOCKET";
-
-/// Runtime directory of the system.
-const SYSTEM_DIRECTORY: &str = "/run";
 
 /// Paths and environment that determine the default socket of a daemon.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +66,7 @@ pub fn control_socket_of(read_only: &Path) -> Option<PathBuf> {
 #[must_use]
 pub fn search_directories(user_directory: Option<&Path>) -> Vec<PathBuf> {
     let user = user_directory.filter(|it| it.is_absolute()).map(Path::to_owned);
-    [PathBuf::from(SYSTEM_DIRECTORY)].into_iter().chain(user).collect()
+    [PathBuf::from(RUNTIME_DIRECTORY)].into_iter().chain(user).collect()
 }
 
 /// Finds the sockets at the default places, for a client without `--socket`. Some may be left over

@@ -2,13 +2,12 @@
 
 use std::{os::unix::net::UnixDatagram, time::Duration};
 
+use mirror_platform::places::SYSLOG_SOCKET;
+
 use super::{
     Category,
     text::{self, LogMessage},
 };
-
-/// Socket of syslogd or the journal.
-const SOCKET: &str = "/dev/log";
 
 /// Time limit for sending a message. A blocked log must not block the mirrors.
 const SEND_TIMEOUT: Duration = Duration::from_millis(200);
@@ -110,7 +109,7 @@ fn severity(category: Category) -> u8 {
 
 fn connect() -> Option<UnixDatagram> {
     let socket = UnixDatagram::unbound().ok()?;
-    socket.connect(SOCKET).ok()?;
+    socket.connect(SYSLOG_SOCKET).ok()?;
     socket.set_write_timeout(Some(SEND_TIMEOUT)).ok()?;
     Some(socket)
 }

@@ -7,6 +7,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`inotify`], [`fanotify`] | kernel events, decoded from their buffers |
+//! | [`places`] | directories and sockets of the system |
 //! | [`file_system_type`] | names of file systems |
 //! | [`dir_watch`] | watches of a few single directories |
 //! | [`dir`], [`lookup`], [`entries`] | open directories without following links; their entries |

@@ -20,6 +20,7 @@ pub mod mapping;
 pub mod memory;
 pub mod metadata;
 pub mod mounts;
+pub mod places;
 pub mod process_handle;
 pub mod processes;
 mod read_stat;

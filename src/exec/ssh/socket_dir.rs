@@ -18,14 +18,15 @@ use std::{
 
 use rustix::{
     fs::{FlockOperation, Mode, OFlags, flock},
-    process::geteuid,
+    io::Errno,
+    process::{Pid, geteuid, test_kill_process},
 };
 
 use super::mux;
 
 /// Longest path of the directory: a socket's name has up to 20 digits, ssh appends 17 letters while
-/// it creates the socket, and the kernel accepts 107 bytes (`unix(7)`).
-pub(super) const MAX_DIR_LEN: usize = 107 - 17 - 20 - 1;
+/// it creates the socket, and the kernel accepts 107 bytes (`unix(7)`), that of macOS 103.
+pub(super) const MAX_DIR_LEN: usize = 103 - 17 - 20 - 1;
 
 /// Prefix of a directory's name; a process id and another number follow.
 const PREFIX: &str = "lsyncd-";
@@ -126,7 +127,7 @@ fn lock(directory: &Path) -> io::Result<OwnedFd> {
 fn remove_stale(base: &Path) {
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         let path = entry.path();
-        if !is_of_dead_process(&entry.file_name(), Path::new("/proc")) || !is_private(&path) {
+        if !is_of_dead_process(&entry.file_name()) || !is_private(&path) {
             continue;
         }
         let Ok(_lock) = lock(&path) else { continue };
@@ -138,11 +139,14 @@ fn remove_stale(base: &Path) {
 }
 
 /// Returns true if this is the name of a directory of a process that no longer exists.
-fn is_of_dead_process(name: &OsStr, processes: &Path) -> bool {
+fn is_of_dead_process(name: &OsStr) -> bool {
     let numbers = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split_once('-'));
     numbers.is_some_and(|(process, number)| {
-        let are_numbers = process.parse::<u32>().is_ok() && number.parse::<u32>().is_ok();
-        are_numbers && !processes.join(process).exists()
+        let process = process.parse().ok().and_then(Pid::from_raw);
+        process.filter(|_| number.parse::<u32>().is_ok()).is_some_and(|process| {
+            // A process of another user can't be sent a signal, but exists.
+            test_kill_process(process) == Err(Errno::SRCH)
+        })
     })
 }
 

@@ -15,7 +15,11 @@ struct LayerRule {
 const TABLE: [LayerRule; 11] = [
     LayerRule { module: "config", modules: &["report"], packages: &["mirror_core"] },
     LayerRule { module: "check", modules: &["config", "report"], packages: &["mirror_core"] },
-    LayerRule { module: "control", modules: &["report"], packages: &["mirror_core"] },
+    LayerRule {
+        module: "control",
+        modules: &["report"],
+        packages: &["mirror_core", "mirror_platform"],
+    },
     LayerRule {
         module: "ctl",
         modules: &["control", "report"],
