@@ -115,10 +115,13 @@ fn create_own_directory(path: &Path) -> io::Result<bool> {
     check_links(path)?;
     let path = path.canonicalize()?;
     let found = fs::metadata(&path)?;
-    let is_own = found.uid() == geteuid().as_raw() && found.mode() & 0o022 == 0;
+    let user = geteuid().as_raw();
+    let is_own = found.uid() == user && found.mode() & 0o022 == 0;
     for above in path.ancestors().skip(1) {
-        // The sticky bit keeps other users from renaming our directory.
-        if fs::metadata(above)?.mode() & 0o1002 == 0o002 {
+        let above = fs::metadata(above)?;
+        // The sticky bit keeps other users from renaming our directory, except the owner.
+        let is_open = above.mode() & 0o1002 == 0o002;
+        if is_open || ![0, user].contains(&above.uid()) {
             return Ok(false);
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::{PermissionsExt, lchown, symlink},
+    os::unix::fs::{PermissionsExt, chown, lchown, symlink},
     time::Duration,
 };
 
@@ -273,7 +273,7 @@ fn a_state_directory_that_another_user_could_replace_is_refused() {
     let at = |name: &str| scratch.path().join(name);
     let set_mode =
         |name: &str, mode| fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
-    for name in ["open", "sticky", "victim"] {
+    for name in ["open", "sticky", "victim", "foreign"] {
         fs::create_dir(at(name)).unwrap();
     }
     fs::write(at("victim/file.new"), "").unwrap();
@@ -288,6 +288,9 @@ fn a_state_directory_that_another_user_could_replace_is_refused() {
         println!("skipped: this needs the rights of root");
         return;
     }
+    chown(at("foreign"), Some(65_534), None).unwrap();
+    let refused = StateDir::open(&at("foreign/state")).unwrap_err();
+    assert!(refused.ends_with("nobody else write to it"), "{refused}");
     for path in ["sticky/link", "link/link", "sticky/link/new"] {
         let refused = StateDir::open(&at(path)).unwrap_err();
         assert!(refused.contains("link is a symbolic link, and another user"), "{refused}");
