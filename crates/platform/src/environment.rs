@@ -2,7 +2,7 @@
 
 use std::{env, ffi::OsString, io};
 
-use crate::fork::count_threads;
+use crate::threads::count_threads;
 
 /// Removes variables from the environment, which later children then do not inherit. Returns their
 /// values, in the given order.

@@ -6,15 +6,19 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`inotify`], [`fanotify`] | kernel events, decoded from their buffers |
+#![cfg_attr(
+    target_os = "linux",
+    doc = "| [`inotify`], [`fanotify`] | kernel events, decoded from their buffers |",
+    doc = "| [`leaf_dirs`] | directories without subdirectories, recognised by their link count |",
+    doc = "| [`thread_cwd`] | the working directory of a single thread |"
+)]
 //! | [`places`] | directories and sockets of the system |
 //! | [`file_system_type`] | names of file systems |
 //! | [`dir_watch`] | watches of a few single directories |
 //! | [`dir`], [`lookup`], [`entries`] | open directories without following links; their entries |
-//! | [`stat`] | type and metadata of an entry |
-//! | [`leaf_dirs`] | directories without subdirectories, recognised by their link count |
 //! | [`file_handle`], [`identity`], [`mounts`] | file handles, identity of directories, mounts |
-//! | [`metadata`], [`copy_file`] | attributes and content of one file |
+//! | [`stat`], [`metadata`], [`file_attributes`] | metadata of one file |
+//! | [`copy_file`] | content of one file |
 //! | [`own_files`], [`lock`] | log, pidfile and status file, opened safely; file locks |
 //! | [`child`], [`fork`], [`reaper`], [`signal`] | child processes, detaching, init duty, signals |
 //! | [`process_handle`], [`processes`], [`boot`] | other processes, this boot of the machine |
@@ -23,18 +27,25 @@
 //! | [`environment`] | variables that children must not inherit |
 //! | [`hex`] | hexadecimal digits |
 //! | [`memory`] | memory that the allocator keeps for later |
-//! | [`thread_cwd`] | the working directory of a single thread |
 //! | `mapping` | file mappings, with the feature `mapping` |
 
+pub mod child;
+pub mod copy_file;
 pub mod descriptor;
 pub mod dir;
 pub mod entries;
 pub mod environment;
+pub mod fork;
 pub mod hex;
+pub mod identity;
 #[cfg(target_os = "linux")]
 mod linux;
+pub mod lock;
 #[cfg(target_os = "macos")]
 mod macos;
+#[cfg(feature = "mapping")]
+pub mod mapping;
+pub mod metadata;
 pub mod own_files;
 mod process_exit;
 pub mod signal;
@@ -51,3 +62,11 @@ mod waker_tests;
 pub use linux::*;
 #[cfg(target_os = "macos")]
 pub use macos::*;
+
+/// The modules of macOS that use only calls that Linux has as well: its tests run them.
+#[cfg(all(test, target_os = "linux"))]
+#[path = "macos"]
+mod portable {
+    mod listing;
+    mod walk;
+}

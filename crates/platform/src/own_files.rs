@@ -22,13 +22,16 @@ use rustix::{
     process::geteuid,
 };
 
+use crate::lookup::LOOKUP;
+
 /// Maximum number of symbolic links in a path, as in the kernel.
 const MAX_LINKS: usize = 40;
 
 /// Maximum number of retries if another process creates and removes the name again and again.
 const MAX_TRIES: usize = 100;
 
-/// `PROC_SUPER_MAGIC`. Links on this file system are resolved by the kernel and not by their text.
+/// `PROC_SUPER_MAGIC`. Links on this file system of Linux are resolved by the kernel and not by
+/// their text. macOS numbers its few types from one.
 const PROC_MAGIC: i128 = 0x9fa0;
 
 /// Opens a file of this process for writing, and creates it with mode 0666 less the umask if it is
@@ -115,7 +118,7 @@ impl NameInDir {
         let mut rest = components(path);
         let name = rest.pop_back().ok_or(Errno::ISDIR)?;
         while let Some(part) = rest.pop_front() {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let flags = LOOKUP | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let opened = fs::openat(&dir, &part, flags | OFlags::NOFOLLOW, Mode::empty());
             dir = match opened {
                 Ok(next) => next,
@@ -142,7 +145,7 @@ fn open_start(from: Option<OwnedFd>, path: &Path) -> io::Result<OwnedFd> {
     if let Some(from) = from.filter(|_| !path.is_absolute()) {
         return Ok(from);
     }
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let flags = LOOKUP | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(fs::open(if path.is_absolute() { "/" } else { "." }, flags, Mode::empty())?)
 }
 

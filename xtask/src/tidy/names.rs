@@ -1,4 +1,5 @@
-//! Type names: one name has one meaning in the whole workspace.
+//! Type names: one name has one meaning in the whole workspace. The types that a module of the
+//! platform has for each system are the same type.
 
 use std::collections::BTreeMap;
 
@@ -21,9 +22,6 @@ pub(super) struct Definition<'a> {
     line: usize,
 }
 
-/// Directories with the same modules, of which a program has those of one system only.
-const SYSTEMS: [&str; 2] = ["crates/platform/src/linux/", "crates/platform/src/macos/"];
-
 /// Reports each definition whose name has a definition before it, in the order of the sources.
 pub(super) fn problems(sources: &[SourceFile]) -> Vec<String> {
     let mut problems = Vec::new();
@@ -32,7 +30,7 @@ pub(super) fn problems(sources: &[SourceFile]) -> Vec<String> {
         if SHARED.contains(&name) {
             continue;
         }
-        let others = others.iter().filter(|other| !are_of_two_systems(first, other));
+        let others = others.iter().filter(|other| !is_of_other_system(first.source, other.source));
         problems.extend(others.map(|other| {
             let text = format!(
                 "`{name}` is also defined at {}:{}: one type name has one meaning",
@@ -58,20 +56,21 @@ pub(super) fn definitions(sources: &[SourceFile]) -> BTreeMap<&str, Vec<Definiti
 
 /// Returns the number of names that stand for several types, shared ones not counted.
 pub(super) fn with_several_meanings(sources: &[SourceFile]) -> usize {
-    let all = definitions(sources).into_iter().filter(|(name, _)| !SHARED.contains(name));
-    let is_repeated = |of: &Vec<Definition<'_>>| {
-        let Some((first, others)) = of.split_first() else { return false };
-        others.iter().any(|other| !are_of_two_systems(first, other))
+    let all = definitions(sources);
+    let has_several = |of: &[Definition]| {
+        of.split_first().is_some_and(|(first, others)| {
+            others.iter().any(|other| !is_of_other_system(first.source, other.source))
+        })
     };
-    all.filter(|(_, of)| is_repeated(of)).count()
+    all.iter().filter(|(name, of)| has_several(of) && !SHARED.contains(name)).count()
 }
 
-/// Returns true if the two definitions are in the same module of different systems.
-fn are_of_two_systems(one: &Definition<'_>, other: &Definition<'_>) -> bool {
-    let module = |of: &Definition<'_>| {
-        SYSTEMS.iter().find_map(|system| of.source.path.strip_prefix(system).map(str::to_owned))
+/// Returns true if both files are the same module, for two systems: only one of them is compiled.
+fn is_of_other_system(one: &SourceFile, other: &SourceFile) -> bool {
+    let on_macos = |file: &SourceFile| {
+        file.path.replace("/linux/", "/macos/").replace("/linux.rs", "/macos.rs")
     };
-    one.source.path != other.source.path && module(one).is_some() && module(one) == module(other)
+    one.path != other.path && on_macos(one) == on_macos(other)
 }
 
 /// Returns the names that `tokens` define, associated types not counted.
@@ -155,15 +154,15 @@ mod tests {
     }
 
     #[test]
-    fn a_type_of_a_module_of_each_system_has_one_meaning() {
-        let [linux, macos] = SYSTEMS.map(|system| format!("{system}a.rs"));
-        let other = format!("{}b.rs", SYSTEMS[1]);
-        let files = [(&*linux, "struct Call;"), (&*macos, "struct Call;")];
-        assert_eq!(problems(&sources(&files)), [""; 0]);
-        assert_eq!(with_several_meanings(&sources(&files)), 0);
-        let files = [(&*linux, "struct Call;"), (&*other, "struct Call;")];
-        assert_eq!(problems(&sources(&files)).len(), 1);
-        assert_eq!(with_several_meanings(&sources(&files)), 1);
+    fn a_module_of_each_system_may_define_the_same_type() {
+        let of = |one: &'static str, other: &'static str| {
+            let files = [(one, "struct Table;"), (other, "struct Table;")];
+            (problems(&sources(&files)).len(), with_several_meanings(&sources(&files)))
+        };
+        assert_eq!(of("p/src/linux/a.rs", "p/src/macos/a.rs"), (0, 0));
+        assert_eq!(of("p/src/a/linux.rs", "p/src/a/macos.rs"), (0, 0));
+        assert_eq!(of("p/src/linux/a.rs", "p/src/macos/b.rs"), (1, 1));
+        assert_eq!(of("p/src/linux/a.rs", "p/src/a.rs"), (1, 1));
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use std::{
     ffi::OsStr,
-    io,
+    fs, io,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::{
@@ -15,12 +15,20 @@ use rustix::{
     io::Errno,
 };
 
-/// Flags for a descriptor that only names an entry or looks names up in a directory. This needs no
-/// permission for the entry itself.
+/// Flags for a descriptor that only looks names up in a directory, and needs no read permission.
 pub const LOOKUP: OFlags = OFlags::PATH;
 
 /// The longest path passed to the kernel at once. `PATH_MAX` is 4096 including the NUL.
 const MAX_PIECE: usize = 4000;
+
+/// Returns the absolute path of an open directory.
+///
+/// # Errors
+///
+/// As `readlink(2)`: `ENOENT` if `/proc` is not mounted.
+pub fn path_of(directory: impl AsFd) -> io::Result<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd()))
+}
 
 /// Opens the entry at `path` below a directory. The empty path is the directory itself.
 pub(crate) fn open_below(

@@ -8,13 +8,6 @@ use crate::{
     hex::{hex, unhex},
 };
 
-/// File systems that are gone after a restart of the machine: tmpfs and ramfs (magic numbers of
-/// `statfs(2)`).
-const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
-
-/// overlayfs: each new container has another one.
-const OVERLAY: u64 = 0x794c_7630;
-
 /// Text for what is unknown.
 const UNKNOWN: &str = "-";
 
@@ -43,13 +36,6 @@ impl InodeIdentity {
 }
 
 impl FileSystem {
-    /// Returns true if a later run may find the same file system: unless that is in the same boot
-    /// of the machine, another one has the place of a file system in memory.
-    #[must_use]
-    pub fn is_lasting(&self, is_same_boot: bool) -> bool {
-        self.magic != OVERLAY && (is_same_boot || !IN_MEMORY.contains(&self.magic))
-    }
-
     /// Encodes the identity, without the device number, which is another one after the next mount.
     #[must_use]
     pub fn encode(&self) -> String {

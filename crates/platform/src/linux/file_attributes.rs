@@ -1,4 +1,4 @@
-//! Owner, mode, times and extended attributes of a file of any type.
+//! Mode and extended attributes of a file. An ACL is an attribute.
 
 use std::{
     ffi::{CStr, CString},
@@ -8,35 +8,13 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, Uid, XattrFlags},
+    fs::{self, Mode, OFlags, XattrFlags},
     io::Errno,
 };
 
-/// Reference to a file whose attributes are read or set. A symbolic link is never followed.
-#[derive(Clone, Copy, Debug)]
-pub enum FileRef<'a> {
-    /// An open file or directory.
-    Open(BorrowedFd<'a>),
-    /// The entry of an open directory with this name.
-    Named(BorrowedFd<'a>, &'a [u8]),
-}
+use crate::metadata::{FileRef, split_names};
 
 impl FileRef<'_> {
-    /// Sets owner and group; `None` leaves one unchanged.
-    ///
-    /// # Errors
-    ///
-    /// As `chown(2)`.
-    pub fn chown(self, owner: Option<u32>, group: Option<u32>) -> io::Result<()> {
-        let (owner, group) = (owner.map(Uid::from_raw), group.map(Gid::from_raw));
-        Ok(match self {
-            Self::Open(fd) => fs::fchown(fd, owner, group),
-            Self::Named(dir, name) => {
-                fs::chownat(dir, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)
-            }
-        }?)
-    }
-
     /// Sets the twelve permission bits of the mode.
     ///
     /// # Errors
@@ -59,24 +37,6 @@ impl FileRef<'_> {
         }
     }
 
-    /// Sets the modification time: seconds since 1970, and nanoseconds. The access time becomes the
-    /// current time, because some FUSE file systems reject setting only one of the two, and not all
-    /// of them report it.
-    ///
-    /// # Errors
-    ///
-    /// As `utimensat(2)`.
-    pub fn set_modified(self, seconds: i64, nanoseconds: u32) -> io::Result<()> {
-        let times = Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
-            last_modification: Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() },
-        };
-        Ok(match self {
-            Self::Open(fd) => fs::futimens(fd, &times),
-            Self::Named(dir, name) => fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW),
-        }?)
-    }
-
     /// Returns the names of the extended attributes; none where the file system does not support
     /// them.
     ///
@@ -97,7 +57,7 @@ impl FileRef<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(listed.split_inclusive(|&b| b == 0).filter_map(name).collect())
+        Ok(split_names(&listed))
     }
 
     fn list(self, buffer: &mut [u8]) -> Result<usize, Errno> {
@@ -111,7 +71,7 @@ impl FileRef<'_> {
     ///
     /// # Errors
     ///
-    /// As `getxattr(2)`; `ENODATA` if there is no such attribute.
+    /// As `getxattr(2)`; see [`is_missing`] if there is no such attribute.
     pub fn xattr(self, attribute: &CStr) -> io::Result<Vec<u8>> {
         // XATTR_SIZE_MAX is 64 KiB.
         let mut value = vec![0; 64 << 10];
@@ -147,11 +107,6 @@ impl FileRef<'_> {
             Self::Named(dir, name) => fs::lremovexattr(proc_path(dir, name), attribute),
         }?)
     }
-}
-
-/// Converts a name of a list, given with its NUL.
-fn name(bytes: &[u8]) -> Option<CString> {
-    CStr::from_bytes_with_nul(bytes).ok().filter(|name| !name.is_empty()).map(CStr::to_owned)
 }
 
 /// Returns the path of an entry of an open directory, for calls that accept only a path. Calls
@@ -196,30 +151,57 @@ fn listxattrat(dir: BorrowedFd<'_>, name: &[u8], buffer: &mut [u8]) -> Result<us
         .map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))
 }
 
+/// File capabilities, `capabilities(7)`.
+const CAPABILITY: &[u8] = b"security.capability";
+
+/// ACLs, `acl(5)`.
+const ACL: &[u8] = b"system.posix_acl_access";
+
+/// ACL that a directory passes on.
+const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+
+/// Returns true if an extended attribute belongs to the content of the file, and not to this
+/// machine, as those of security modules do. `trusted.SGI_ACL_*` is a view of the ACLs by XFS,
+/// which are listed anyway.
+#[must_use]
+pub fn is_mirrored(attribute: &[u8], is_privileged: bool) -> bool {
+    attribute.starts_with(b"user.")
+        || attribute == ACL
+        || attribute == DEFAULT_ACL
+        || is_privileged
+            && (attribute == CAPABILITY
+                || attribute.starts_with(b"trusted.") && !attribute.starts_with(b"trusted.SGI_"))
+}
+
+/// Returns true if files that are created in a directory with these attributes get some of their
+/// own.
+#[must_use]
+pub fn passes_attributes_on(names: &[CString]) -> bool {
+    names.iter().any(|name| name.as_bytes() == DEFAULT_ACL)
+}
+
+/// Returns true if the change of this attribute changes the mode, too.
+#[must_use]
+pub fn changes_mode(attribute: &[u8]) -> bool {
+    attribute == ACL || attribute == DEFAULT_ACL
+}
+
+/// Returns true if the error says that there is no such attribute: `ENODATA`.
+#[must_use]
+pub fn is_missing(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::NODATA)
+}
+
+/// Returns true if the error says that the file system does not support attributes.
+#[must_use]
+pub fn is_unsupported(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::OPNOTSUPP)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dir::Dir;
-    use std::os::unix::fs::{MetadataExt, symlink};
-
-    #[test]
-    fn mode_and_time_are_set_without_following_links() {
-        let place = tempfile::tempdir().unwrap();
-        let (file, link) = (place.path().join("file"), place.path().join("link"));
-        std::fs::write(&file, b"").unwrap();
-        symlink("file", &link).unwrap();
-        let dir = Dir::open(place.path()).unwrap();
-        FileRef::Named(dir.as_fd(), b"file").chmod(0o4751).unwrap();
-        FileRef::Named(dir.as_fd(), b"file").set_modified(1_000_000_000, 123_456_789).unwrap();
-        FileRef::Named(dir.as_fd(), b"link").set_modified(-5, 7).unwrap();
-        assert!(FileRef::Named(dir.as_fd(), b"link").chmod(0o777).is_err());
-        let (file, link) = (file.symlink_metadata().unwrap(), link.symlink_metadata().unwrap());
-        // Both times are set, not only one.
-        assert!(link.atime() > 1_600_000_000);
-        assert_eq!(file.mode() & 0o7777, 0o4751);
-        assert_eq!((file.mtime(), file.mtime_nsec()), (1_000_000_000, 123_456_789));
-        assert_eq!((link.mtime(), link.mtime_nsec()), (-5, 7));
-    }
 
     #[test]
     fn extended_attributes_are_the_same_by_descriptor_and_by_name() {

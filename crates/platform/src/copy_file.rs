@@ -7,6 +7,8 @@ use rustix::{
     io::{Errno, pread, pwrite},
 };
 
+use crate::copy_range::copy_range;
+
 /// Number of bytes copied between two calls of `go_on`.
 const DEFAULT_CHUNK: u64 = 16 << 20;
 /// Size of a read or write where the kernel can't copy by itself.
@@ -76,6 +78,11 @@ impl FileCopy<'_> {
         match fs::seek(self.from, to) {
             Ok(at) => Ok(Some(at)),
             Err(Errno::NXIO) => Ok(None),
+            // A file system that does not report holes may still have compressed the file: all of
+            // it is data.
+            Err(Errno::INVAL | Errno::NOTTY | Errno::NOTSUP) => {
+                Ok(if let SeekFrom::Data(at) = to { Some(at) } else { None })
+            }
             Err(error) => Err(FileCopyError::Read(error.into())),
         }
     }
@@ -87,29 +94,21 @@ impl FileCopy<'_> {
         end: u64,
         go_on: &dyn Fn(u64) -> bool,
     ) -> Result<(), FileCopyError> {
-        let (mut input, mut output) = (start, start);
-        while input < end {
-            let length = self.chunk_size.unwrap_or(DEFAULT_CHUNK).min(end - input);
+        let mut at = start;
+        while at < end {
+            let length = self.chunk_size.unwrap_or(DEFAULT_CHUNK).min(end - at);
             if !go_on(length) {
                 return Err(FileCopyError::Stopped);
             }
-            let length = usize::try_from(length).unwrap_or(BUFFER_SIZE);
-            let copied = fs::copy_file_range(
-                self.from,
-                Some(&mut input),
-                self.to,
-                Some(&mut output),
-                length,
-            );
-            match copied {
+            match copy_range(self.from, self.to, at..at + length) {
                 Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::ROFS)) => {
                     return Err(write_error(error));
                 }
                 // EXDEV, EINVAL, ENOSYS, EOPNOTSUPP: not supported between these two files. For all
                 // other errors, reading and writing shows on which side the error is. Some file
                 // systems return 0 for files that have content.
-                Err(_) | Ok(0) => return self.copy_through_buffer(input, end, go_on),
-                Ok(_) => {}
+                Err(_) | Ok(0) => return self.copy_through_buffer(at, end, go_on),
+                Ok(copied) => at += copied as u64,
             }
         }
         Ok(())

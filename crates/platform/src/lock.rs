@@ -1,4 +1,5 @@
-//! Record locks on whole files: `F_OFD_SETLK` of `fcntl(2)`.
+//! Record locks on whole files: `F_OFD_SETLK` of `fcntl(2)`. Linux has it since 3.15, and macOS
+//! since 10.13, where only the header `sys/fcntl.h` describes it.
 
 use std::{
     io,
@@ -14,7 +15,10 @@ use std::{
 ///
 /// [`io::ErrorKind::WouldBlock`] if the file is already locked; otherwise as `fcntl(2)`.
 pub fn lock_whole_file(file: impl AsFd) -> io::Result<()> {
-    #[expect(clippy::cast_possible_truncation, reason = "the constants are 0 and 1")]
+    #[cfg_attr(
+        target_os = "linux",
+        expect(clippy::cast_possible_truncation, reason = "the constants are 0 and 1")
+    )]
     // A length of 0 means to the end, however far the file grows. Start and process id are 0, too;
     // the latter is required here.
     let whole = libc::flock {

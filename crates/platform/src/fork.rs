@@ -1,9 +1,11 @@
 //! Process creation with `fork(2)`.
 
-use std::{fs, io};
+use std::io;
 
 use nix::unistd::{self, ForkResult};
 use rustix::process::Pid;
+
+use crate::threads::count_threads;
 
 /// The process in which a [`fork`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,19 +35,6 @@ pub fn fork() -> io::Result<ForkSide> {
         }
         ForkResult::Child => Ok(ForkSide::Child),
     }
-}
-
-/// Returns the number of threads of this process.
-///
-/// # Errors
-///
-/// If `/proc` is not mounted.
-pub(crate) fn count_threads() -> io::Result<usize> {
-    let threads = fs::read_dir("/proc/self/task").map_err(|error| {
-        let text = format!("/proc/self/task: {error}: /proc must be mounted");
-        io::Error::new(error.kind(), text)
-    })?;
-    Ok(threads.count())
 }
 
 #[cfg(test)]

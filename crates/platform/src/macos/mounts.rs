@@ -1,0 +1,88 @@
+//! The mount table: `getfsstat(2)`.
+
+use std::{io, mem};
+
+/// The mount table. Nothing reports its changes: it has to be read again from time to time.
+#[derive(Debug)]
+pub struct MountTable;
+
+/// Entry of the mount table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountInfo {
+    /// Mount id, as in [`Stat::mount`](crate::stat::Stat::mount). It may be reused after the
+    /// unmount.
+    pub id: u64,
+    /// Absolute path of the mount point.
+    pub point: Vec<u8>,
+    /// Type of the file system, such as `apfs`.
+    pub fs_type: Vec<u8>,
+    /// Source of the mount: a device, the export of a server, or an arbitrary word.
+    pub source: Vec<u8>,
+}
+
+impl MountTable {
+    /// Opens the mount table.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub const fn open() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    /// Reads all entries. Does not contact servers of network file systems.
+    ///
+    /// # Errors
+    ///
+    /// As `getfsstat(2)`.
+    pub fn read(&mut self) -> io::Result<Vec<MountInfo>> {
+        /// Entries for what is mounted between two calls.
+        const SPARE: usize = 16;
+        loop {
+            let mut table = vec![empty(); fill(&mut [])? + SPARE];
+            let found = fill(&mut table)?;
+            // A full table may be truncated.
+            if found < table.len() {
+                return Ok(table.iter().take(found).map(MountInfo::new).collect());
+            }
+        }
+    }
+}
+
+impl MountInfo {
+    fn new(found: &libc::statfs) -> Self {
+        Self {
+            id: mount_id(found),
+            point: text(&found.f_mntonname),
+            fs_type: text(&found.f_fstypename),
+            source: text(&found.f_mntfromname),
+        }
+    }
+}
+
+/// Returns the id of the mount, which is the device number of the files in it.
+pub(crate) fn mount_id(found: &libc::statfs) -> u64 {
+    // SAFETY: `fsid_t` is a struct of two numbers of 32 bits, and all bit patterns are valid. The
+    // compiler checks that both have the same size.
+    let [device, _] = unsafe { mem::transmute::<libc::fsid_t, [u32; 2]>(found.f_fsid) };
+    device.into()
+}
+
+/// Returns the text of a field that ends with a NUL.
+pub(crate) fn text(field: &[libc::c_char]) -> Vec<u8> {
+    field.iter().map(|byte| byte.cast_unsigned()).take_while(|&byte| byte != 0).collect()
+}
+
+fn empty() -> libc::statfs {
+    // SAFETY: `statfs` is plain memory.
+    unsafe { mem::zeroed() }
+}
+
+/// Fills the table in. Returns the number of entries; of all mounts, if the table has no room.
+fn fill(table: &mut [libc::statfs]) -> io::Result<usize> {
+    let size = libc::c_int::try_from(size_of_val(table)).map_err(io::Error::other)?;
+    let start = if table.is_empty() { std::ptr::null_mut() } else { table.as_mut_ptr() };
+    // SAFETY: the table is writable for the stated number of bytes, or null.
+    let found = unsafe { libc::getfsstat(start, size, libc::MNT_NOWAIT) };
+    usize::try_from(found).map_err(|_| io::Error::last_os_error())
+}
