@@ -3,7 +3,7 @@
 use mirror_platform::memory;
 
 /// Number of messages after which free memory is returned to the kernel.
-const BURST: usize = 2_000;
+const BURST: usize = 250;
 
 /// Counter of messages. The allocator keeps the memory of the events of a burst, such as that after
 /// an overflow, although they are processed.

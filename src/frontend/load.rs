@@ -12,10 +12,7 @@ use std::{
 };
 
 use mirror_core::path::Escaped;
-use mirror_platform::{
-    dir::Dir,
-    fanotify::{FanotifyGroup, FanotifyQueue},
-};
+use mirror_platform::{dir::Dir, watch_support};
 
 use crate::{
     check::{self, CheckInput, CheckReport, TrySync},
@@ -289,8 +286,7 @@ fn exit_request_message(code: u8) -> String {
 
 /// Returns true if the file system of a directory can be watched as a whole.
 fn can_watch_file_system(directory: &Path) -> bool {
-    let mark = |group: FanotifyGroup| group.mark(Dir::open(directory)?);
-    FanotifyGroup::new(FanotifyQueue::Unlimited).and_then(mark).is_ok()
+    Dir::open(directory).is_ok_and(|directory| watch_support::can_watch_file_system(&directory))
 }
 
 fn config_error(exit: EarlyExit) -> ConfigError {

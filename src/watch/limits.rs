@@ -2,7 +2,8 @@
 
 use std::io;
 
-use rustix::{event::EventfdFlags, io::Errno};
+use mirror_platform::waker::Waker;
+use rustix::io::Errno;
 
 /// Greatest value of the limits per user, and their default in a user namespace.
 const MAX_VALUE: u64 = i32::MAX as u64;
@@ -116,7 +117,7 @@ pub(super) fn explain_no_instance(error: io::Error) -> io::Error {
         return error;
     }
     // The process limit of open files causes the same error.
-    let is_process_full = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).is_err();
+    let is_process_full = Waker::new().is_err();
     let advice = if is_process_full {
         "the limit of open files is reached: raise ulimit -n, or LimitNOFILE of the service".into()
     } else {

@@ -14,7 +14,7 @@
 )]
 //! | [`places`] | directories and sockets of the system |
 //! | [`file_system_type`] | names of file systems |
-//! | [`dir_watch`] | watches of a few single directories |
+//! | [`dir_watch`], [`watch_support`] | watches of a few single directories; possible watches |
 //! | [`dir`], [`lookup`], [`entries`] | open directories without following links; their entries |
 //! | [`file_handle`], [`identity`], [`mounts`] | file handles, identity of directories, mounts |
 //! | [`stat`], [`metadata`], [`file_attributes`] | metadata of one file |

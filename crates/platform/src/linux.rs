@@ -25,3 +25,4 @@ pub mod sockets;
 pub mod thread_cwd;
 pub(crate) mod threads;
 pub mod waker;
+pub mod watch_support;

@@ -24,3 +24,4 @@ pub mod sockets;
 pub(crate) mod threads;
 pub mod waker;
 mod walk;
+pub mod watch_support;

@@ -6,10 +6,8 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
-use crate::{
-    dir::Dir,
-    kqueue::{KernelQueue, QueueEvent},
-};
+use super::kqueue::{KernelQueue, QueueEvent};
+use crate::dir::Dir;
 
 /// The changes of a directory that are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +31,8 @@ pub struct DirWatchId(i32, u64);
 
 #[derive(Debug)]
 struct WatchedDir {
-    /// Kept open: the kernel forgets the watch with the last close.
-    fd: OwnedFd,
+    /// Kept open: the kernel forgets the watch when it is closed.
+    _fd: OwnedFd,
     wants_names: bool,
 }
 
@@ -71,7 +69,7 @@ impl DirWatches {
             notes,
         })?;
         // Closing the other descriptor of this directory removes its watch.
-        self.watched.insert(id, WatchedDir { fd, wants_names });
+        self.watched.insert(id, WatchedDir { _fd: fd, wants_names });
         Ok(id)
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     os::unix::net::SocketAddr,
     time::Duration,
 };
@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_millis(200);
 #[must_use]
 pub fn listening(ports: &[u16]) -> Vec<u16> {
     let is_open = |port: &&u16| {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, **port));
+        let address = (Ipv4Addr::LOCALHOST, **port).into();
         TcpStream::connect_timeout(&address, TIMEOUT).is_ok()
     };
     ports.iter().filter(is_open).copied().collect()
