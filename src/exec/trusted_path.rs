@@ -6,18 +6,21 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fmt, fs, io,
+    fmt, io,
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
+        fd::{AsFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
     },
     path::{Path, PathBuf},
 };
 
 use mirror_core::path::Escaped;
-use mirror_platform::dir::Dir;
+use mirror_platform::{
+    dir::Dir,
+    lookup::{LOOKUP, path_of},
+};
 use rustix::{
-    fs::{CWD, FileType, Mode, OFlags, fstat, mkdirat, openat, readlinkat},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, openat, readlinkat, statat},
     io::Errno,
     process::geteuid,
 };
@@ -25,7 +28,8 @@ use rustix::{
 /// Maximum number of links to follow, as in the kernel.
 const MAX_LINKS: usize = 40;
 
-const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// Flags for a directory that is only passed through. `O_DIRECTORY` triggers automounts.
+const PASS: OFlags = LOOKUP.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Reason why a path was not opened.
 #[derive(Debug)]
@@ -84,7 +88,7 @@ pub(super) fn open_or_make(path: &Path) -> Result<Dir, TrustedOpenError> {
     }
 }
 
-/// Opens the directory at an absolute path with `O_PATH`.
+/// Opens the directory at an absolute path for looking names up in it.
 ///
 /// # Errors
 ///
@@ -104,8 +108,7 @@ pub(super) fn open_path(path: &Path) -> Result<OwnedFd, TrustedOpenError> {
 ///
 /// As `open`.
 pub(crate) fn canonical(path: &Path) -> Result<PathBuf, TrustedOpenError> {
-    let found = open_path(path)?;
-    Ok(fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))?)
+    Ok(path_of(open_path(path)?)?)
 }
 
 struct PathWalk {
@@ -129,8 +132,7 @@ impl PathWalk {
     }
 
     fn enter(&mut self, name: &OsStr) -> Result<(), TrustedOpenError> {
-        // `O_DIRECTORY` triggers automounts.
-        match openat(&self.here, name, PATH | OFlags::DIRECTORY, Mode::empty()) {
+        match openat(&self.here, name, PASS, Mode::empty()) {
             Ok(below) => {
                 self.here = below;
                 if name == ".." {
@@ -146,12 +148,12 @@ impl PathWalk {
     }
 
     fn follow(&mut self, name: &OsStr) -> Result<(), TrustedOpenError> {
-        let link = openat(&self.here, name, PATH, Mode::empty())?;
-        let stat = fstat(&link)?;
+        // RACE: the directory first: nobody else can replace the link once it is known to be ours.
+        let holder = fstat(&self.here)?;
+        let stat = statat(&self.here, name, AtFlags::SYMLINK_NOFOLLOW)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
             return Err(Errno::NOTDIR.into());
         }
-        let holder = fstat(&self.here)?;
         let is_ours = |uid: u32| uid == 0 || uid == geteuid().as_raw();
         let others = (Mode::WGRP | Mode::WOTH).as_raw_mode();
         if !is_ours(stat.st_uid) || !is_ours(holder.st_uid) || holder.st_mode & others != 0 {
@@ -161,7 +163,7 @@ impl PathWalk {
         if self.links > MAX_LINKS {
             return Err(Errno::LOOP.into());
         }
-        let target = OsString::from_vec(readlinkat(&link, c"", Vec::new())?.into_bytes());
+        let target = OsString::from_vec(readlinkat(&self.here, name, Vec::new())?.into_bytes());
         if target.as_bytes().starts_with(b"/") {
             self.here = root()?;
             self.path = "/".into();
@@ -172,10 +174,10 @@ impl PathWalk {
 }
 
 fn root() -> io::Result<OwnedFd> {
-    Ok(openat(CWD, c"/", PATH | OFlags::DIRECTORY, Mode::empty())?)
+    Ok(openat(CWD, c"/", PASS, Mode::empty())?)
 }
 
-/// Opens a directory for reading that was opened with `O_PATH`.
+/// Opens a directory for reading that was opened only for looking names up in it.
 ///
 /// # Errors
 ///

@@ -2,7 +2,7 @@
 
 use std::{ffi::CString, io};
 
-use mirror_platform::{metadata::FileRef, stat::Stat};
+use mirror_platform::{file_attributes, metadata::FileRef, stat::Stat};
 use rustix::{fs::FileType, io::Errno};
 
 use super::{
@@ -167,7 +167,7 @@ impl AttributePlan {
 
     fn changes_acl(&self) -> bool {
         let names = self.set.iter().map(|(name, _)| name).chain(&self.remove);
-        names.into_iter().any(|name| name.as_bytes().starts_with(b"system.posix_acl_"))
+        names.into_iter().any(|name| file_attributes::is_acl(name.as_bytes()))
     }
 
     /// Returns the mode to set. It lacks the set-user or set-group bit if the user or group cannot
@@ -204,7 +204,7 @@ impl AttributePlan {
         for name in wanted {
             let value = match from.xattr(&name) {
                 Ok(value) => value,
-                Err(error) if is_no_data(&error) => continue,
+                Err(error) if file_attributes::is_missing(&error) => continue,
                 Err(error) => return Err(read(error)),
             };
             // A new owner clears the capabilities.
@@ -282,17 +282,11 @@ impl AttributePlan {
     }
 }
 
-/// Selects the attributes that are mirrored. Those of other security modules belong to the machine,
-/// and `trusted.SGI_ACL_*` is a view of the ACLs by XFS, which are listed anyway.
+/// Selects the attributes that are mirrored.
 fn mirrored_xattrs(names: Vec<CString>, privileged: bool) -> Vec<CString> {
     let travels = |name: &CString| {
-        let name = name.as_bytes();
-        name.starts_with(b"user.") && name != MARK_ATTRIBUTE.to_bytes()
-            || name == b"system.posix_acl_access"
-            || name == b"system.posix_acl_default"
-            || privileged
-                && (name == CAPABILITY
-                    || name.starts_with(b"trusted.") && !name.starts_with(b"trusted.SGI_"))
+        name.as_c_str() != MARK_ATTRIBUTE
+            && file_attributes::is_mirrored(name.as_bytes(), privileged)
     };
     names.into_iter().filter(travels).collect()
 }
@@ -305,11 +299,8 @@ fn tolerate_unsupported(
     action: &'static str,
 ) -> Result<(), EntryError> {
     match result {
-        Err(error) if is_no_data(&error) => Ok(()),
-        Err(error)
-            if is_not_permitted(&error)
-                || Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) =>
-        {
+        Err(error) if file_attributes::is_missing(&error) => Ok(()),
+        Err(error) if is_not_permitted(&error) || file_attributes::is_unsupported(&error) => {
             let text = "not all extended attributes and ACLs can be set on the target: continuing \
                         without them";
             job.warn_once(WarningTopic::Attributes, text);
@@ -321,10 +312,6 @@ fn tolerate_unsupported(
         }
         done => done.map_err(error::target_error(action)),
     }
-}
-
-fn is_no_data(error: &io::Error) -> bool {
-    Errno::from_io_error(error) == Some(Errno::NODATA)
 }
 
 fn is_not_permitted(error: &io::Error) -> bool {

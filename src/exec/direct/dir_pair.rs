@@ -1,10 +1,17 @@
 //! Directory that is open on both sides.
 
-use std::{ffi::CString, io, os::fd::AsFd, sync::OnceLock};
+use std::{
+    ffi::{CStr, CString},
+    io,
+    os::fd::AsFd,
+    sync::OnceLock,
+};
 
 use hashbrown::HashMap;
 use mirror_core::path::TreePath;
-use mirror_platform::{dir::Dir, entries::ReadBuffer, metadata::FileRef, stat::Stat};
+use mirror_platform::{
+    dir::Dir, entries::ReadBuffer, file_attributes, metadata::FileRef, stat::Stat,
+};
 use rustix::fs::fsync;
 
 use super::{
@@ -84,12 +91,12 @@ impl DirPair {
             grant_owner_access(&target);
         }
         let names = FileRef::Open(target.as_fd()).xattr_names();
-        let has_none = |wanted: &[u8]| {
-            let is_it = |name: &CString| name.as_bytes() == wanted;
+        let has_none = |wanted: &CStr| {
+            let is_it = |name: &CString| name.as_c_str() == wanted;
             names.as_ref().is_ok_and(|names| !names.iter().any(is_it))
         };
-        let no_default_acl = has_none(b"system.posix_acl_default");
-        let is_plain = has_none(b"system.posix_acl_access");
+        let no_default_acl = has_none(file_attributes::INHERITED_ACL);
+        let is_plain = has_none(file_attributes::ACL);
         let stat = source.stat(b"").map_err(error::source_error("stat"))?;
         if job.is_on_other_device(&stat) {
             return Err(EntryError::OtherDevice);

@@ -9,7 +9,7 @@ use mirror_core::{
     job::{DirtyPath, Scope},
     path::TreePath,
 };
-use mirror_platform::{dir::Dir, entries::ReadBuffer, metadata::FileRef, stat::Stat};
+use mirror_platform::{dir::Dir, entries::ReadBuffer, metadata::FileRef, special_file, stat::Stat};
 use rustix::{
     fs::{self, AtFlags, FileType, Mode},
     io::Errno,
@@ -324,11 +324,7 @@ impl DirContext<'_> {
     /// Creates a fifo, a socket or a device.
     fn make_special(&self, entry: &SourceEntry<'_>) -> Result<(), EntryError> {
         let stat = &entry.source;
-        let (major, minor) = stat.special_device;
-        let device = fs::makedev(major, minor);
-        let mode = Mode::RUSR | Mode::WUSR;
-        let create =
-            |name: &[u8]| fs::mknodat(&self.pair.target, name, stat.file_type(), mode, device);
+        let create = |name: &[u8]| special_file::create(&self.pair.target, name, stat);
         match TempEntry::new(&self.pair.target, entry.name, create) {
             Ok((temporary, ())) => self.publish(entry, temporary),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {

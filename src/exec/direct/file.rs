@@ -8,6 +8,7 @@ use std::{
 
 use mirror_platform::{
     copy_file::{FileCopy, FileCopyError},
+    lookup::NO_ACCESS_TIME,
     metadata::FileRef,
     stat::{BLOCK_SIZE, Stat},
 };
@@ -185,7 +186,7 @@ pub(super) fn open(ctx: &DirContext<'_>, name: &[u8]) -> io::Result<OwnedFd> {
     // Without NONBLOCK, opening a fifo that replaced the file would block.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     if ctx.job.executor.privileged {
-        match fs::openat(dir, name, flags | OFlags::NOATIME, Mode::empty()) {
+        match fs::openat(dir, name, flags | NO_ACCESS_TIME, Mode::empty()) {
             Err(Errno::PERM) => {}
             opened => return opened.map_err(|error| absent_if_special(error).into()),
         }

@@ -44,7 +44,7 @@ mod timestamps;
 mod warnings;
 
 use std::{
-    fs, io,
+    io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
@@ -60,7 +60,7 @@ use mirror_core::{
     plan::direct::DirectOptions,
     queue::PathSet,
 };
-use mirror_platform::dir::Dir;
+use mirror_platform::{dir::Dir, umask};
 use rustix::process;
 
 use super::{
@@ -78,6 +78,9 @@ pub(crate) use state::DirectState;
 
 /// Maximum default number of copy threads. More threads only wait for the same disk.
 const MAX_WORKERS: usize = 8;
+
+/// The usual umask, where it cannot be read.
+const ASSUMED_UMASK: u32 = 0o022;
 
 /// Phases in which extraneous entries are deleted from the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +167,7 @@ impl DirectExecutor {
             privileged: process::geteuid().is_root(),
             state,
             throttle,
-            umask: umask(),
+            umask: umask::current().unwrap_or(ASSUMED_UMASK),
             target_identity,
         }
     }
@@ -248,14 +251,6 @@ impl Executor for DirectExecutor {
             | Outcome::SourceGone(_) => outcome,
         }
     }
-}
-
-/// Returns the umask of this process. `umask(2)` cannot read it without changing it.
-fn umask() -> u32 {
-    const ASSUMED: u32 = 0o022;
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(ASSUMED)
 }
 
 /// Returns the path as escaped text without a trailing slash.

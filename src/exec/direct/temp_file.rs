@@ -5,16 +5,18 @@ use std::{
     ffi::CStr,
     hash::BuildHasher,
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
         LazyLock, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use mirror_platform::{dir::Dir, metadata::FileRef, stat::Stat};
+use mirror_platform::{
+    dir::Dir, file_attributes::is_unsupported, metadata::FileRef, stat::Stat, unnamed_file,
+};
 use rustix::{
-    fs::{self, AtFlags, CWD, FileType, Mode, OFlags},
+    fs::{self, AtFlags, FileType, Mode, OFlags},
     io::Errno,
 };
 
@@ -74,7 +76,7 @@ pub(super) fn is_stale_temp(dir: &Dir, name: &[u8]) -> bool {
         EntryType::Directory => false,
         EntryType::File => match FileRef::Named(dir.as_fd(), name).xattr(UNFINISHED) {
             Ok(_) => true,
-            Err(error) => Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP),
+            Err(error) => is_unsupported(&error),
         },
         EntryType::Symlink | EntryType::Other => true,
     }
@@ -239,7 +241,7 @@ impl<'a> TempFile<'a> {
         Ok(Self { replaces: true, ..Self::unnamed(dir, name)? })
     }
 
-    /// Creates an empty file under a temporary name, for file systems without `O_TMPFILE`.
+    /// Creates an empty file under a temporary name, for file systems without unnamed files.
     pub(super) fn named(dir: &'a Dir, name: &[u8]) -> io::Result<Self> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         let (temporary, file) = TempEntry::new(dir, name, |name| {
@@ -267,14 +269,9 @@ impl<'a> TempFile<'a> {
     /// Creates an empty file for a free name: without a name, if the file system supports it. That
     /// is cheaper than a rename, and a crash leaves nothing behind.
     pub(super) fn unnamed(dir: &'a Dir, name: &[u8]) -> io::Result<Self> {
-        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        match fs::openat(dir, c".", flags, Mode::RUSR | Mode::WUSR) {
-            Ok(file) => Ok(Self { dir, file, temporary: None, replaces: false, marked: false }),
-            // Errors of file systems without O_TMPFILE.
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::NOSYS) => {
-                Self::named(dir, name)
-            }
-            Err(error) => Err(error.into()),
+        match unnamed_file::create(dir)? {
+            Some(file) => Ok(Self { dir, file, temporary: None, replaces: false, marked: false }),
+            None => Self::named(dir, name),
         }
     }
 
@@ -304,12 +301,13 @@ impl<'a> TempFile<'a> {
         let direct = if self.replaces {
             Err(Errno::EXIST)
         } else {
-            link_unnamed(&self.file, self.dir, name)
+            unnamed_file::link(&self.file, self.dir, name)
         };
         match direct {
             Err(Errno::EXIST) => {
-                let made =
-                    TempEntry::new(self.dir, name, |name| link_unnamed(&self.file, self.dir, name));
+                let made = TempEntry::new(self.dir, name, |name| {
+                    unnamed_file::link(&self.file, self.dir, name)
+                });
                 made?.0.publish(name)
             }
             done => Ok(done?),
@@ -320,18 +318,6 @@ impl<'a> TempFile<'a> {
 impl AsFd for TempFile<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
-    }
-}
-
-/// Links an unnamed file to a name.
-fn link_unnamed(file: &OwnedFd, dir: &Dir, name: &[u8]) -> Result<(), Errno> {
-    match fs::linkat(file, c"", dir, name, AtFlags::EMPTY_PATH) {
-        // Linux < 6.10 requires CAP_DAC_READ_SEARCH for AT_EMPTY_PATH, but not for this path.
-        Err(Errno::NOENT) => {
-            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-            fs::linkat(CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW)
-        }
-        done => done,
     }
 }
 

@@ -97,7 +97,7 @@ const fn is_trusted(modified: i128, copied: i128, now: i128) -> bool {
 }
 
 fn now() -> i128 {
-    let now = clock_gettime(ClockId::RealtimeCoarse);
+    let now = clock_gettime(ClockId::Realtime);
     i128::from(now.tv_sec) * SECOND + i128::from(now.tv_nsec)
 }
 

@@ -154,11 +154,11 @@ fn listxattrat(dir: BorrowedFd<'_>, name: &[u8], buffer: &mut [u8]) -> Result<us
 /// File capabilities, `capabilities(7)`.
 const CAPABILITY: &[u8] = b"security.capability";
 
-/// ACLs, `acl(5)`.
-const ACL: &[u8] = b"system.posix_acl_access";
+/// Attribute with the ACL, `acl(5)`.
+pub const ACL: &CStr = c"system.posix_acl_access";
 
-/// ACL that a directory passes on.
-const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+/// Attribute with the ACL that a directory passes on to new entries.
+pub const INHERITED_ACL: &CStr = c"system.posix_acl_default";
 
 /// Returns true if an extended attribute belongs to the content of the file, and not to this
 /// machine, as those of security modules do. `trusted.SGI_ACL_*` is a view of the ACLs by XFS,
@@ -166,24 +166,16 @@ const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
 #[must_use]
 pub fn is_mirrored(attribute: &[u8], is_privileged: bool) -> bool {
     attribute.starts_with(b"user.")
-        || attribute == ACL
-        || attribute == DEFAULT_ACL
+        || is_acl(attribute)
         || is_privileged
             && (attribute == CAPABILITY
                 || attribute.starts_with(b"trusted.") && !attribute.starts_with(b"trusted.SGI_"))
 }
 
-/// Returns true if files that are created in a directory with these attributes get some of their
-/// own.
+/// Returns true if the attribute is an ACL.
 #[must_use]
-pub fn passes_attributes_on(names: &[CString]) -> bool {
-    names.iter().any(|name| name.as_bytes() == DEFAULT_ACL)
-}
-
-/// Returns true if the change of this attribute changes the mode, too.
-#[must_use]
-pub fn changes_mode(attribute: &[u8]) -> bool {
-    attribute == ACL || attribute == DEFAULT_ACL
+pub fn is_acl(attribute: &[u8]) -> bool {
+    attribute == ACL.to_bytes() || attribute == INHERITED_ACL.to_bytes()
 }
 
 /// Returns true if the error says that there is no such attribute: `ENODATA`.

@@ -18,6 +18,9 @@ use rustix::{
 /// Flags for a descriptor that only looks names up in a directory, and needs no read permission.
 pub const LOOKUP: OFlags = OFlags::PATH;
 
+/// Flag for reading a file without updating its access time.
+pub const NO_ACCESS_TIME: OFlags = OFlags::NOATIME;
+
 /// The longest path passed to the kernel at once. `PATH_MAX` is 4096 including the NUL.
 const MAX_PIECE: usize = 4000;
 

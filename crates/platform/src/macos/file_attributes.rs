@@ -1,6 +1,6 @@
 //! Mode, extended attributes and ACL of a file.
 //!
-//! The ACL appears as an attribute of its own, [`ACL_ATTRIBUTE`]. The system has no calls for the
+//! The ACL appears as an attribute of its own, [`ACL`]. The system has no calls for the
 //! attributes of an entry by its name in a directory, so the entry is opened.
 
 use std::{
@@ -20,8 +20,12 @@ use rustix::{
 use super::acl;
 use crate::metadata::{FileRef, split_names};
 
-/// Name under which the ACL appears. No file system accepts an attribute of this name.
-const ACL_ATTRIBUTE: &CStr = c"com.apple.system.Security";
+/// Attribute with the ACL: the name under which some file systems store it, and which the system
+/// hides.
+pub const ACL: &CStr = c"com.apple.system.Security";
+
+/// Attribute with the ACL that a directory passes on to new entries: a part of the only ACL.
+pub const INHERITED_ACL: &CStr = ACL;
 
 /// Attributes that the system assigns, and that nobody else can set.
 const ASSIGNED: [&[u8]; 3] = [b"com.apple.provenance", b"com.apple.macl", b"com.apple.rootless"];
@@ -57,7 +61,7 @@ impl FileRef<'_> {
         let names = self.with_open(|file| {
             let mut names = split_names(&list(file)?);
             if acl::read(file)?.is_some() {
-                names.push(ACL_ATTRIBUTE.to_owned());
+                names.push(ACL.to_owned());
             }
             Ok(names)
         });
@@ -74,7 +78,7 @@ impl FileRef<'_> {
     /// As `getxattr(2)`; see [`is_missing_attribute`] if there is no such attribute.
     pub fn xattr(self, attribute: &CStr) -> io::Result<Vec<u8>> {
         self.with_open(|file| {
-            if attribute == ACL_ATTRIBUTE {
+            if attribute == ACL {
                 return Ok(acl::read(file)?.ok_or(Errno::NOATTR)?.into_bytes());
             }
             loop {
@@ -99,7 +103,7 @@ impl FileRef<'_> {
     /// As `setxattr(2)`.
     pub fn set_xattr(self, attribute: &CStr, value: &[u8]) -> io::Result<()> {
         self.with_open(|file| {
-            if attribute == ACL_ATTRIBUTE {
+            if attribute == ACL {
                 return acl::write(file, &CString::new(value).map_err(|_| Errno::INVAL)?);
             }
             Ok(fs::fsetxattr(file, attribute, value, XattrFlags::empty())?)
@@ -113,7 +117,7 @@ impl FileRef<'_> {
     /// As `removexattr(2)`.
     pub fn remove_xattr(self, attribute: &CStr) -> io::Result<()> {
         self.with_open(|file| {
-            if attribute == ACL_ATTRIBUTE {
+            if attribute == ACL {
                 return acl::remove(file);
             }
             Ok(fs::fremovexattr(file, attribute)?)
@@ -165,22 +169,14 @@ fn list(file: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
 /// machine.
 #[must_use]
 pub fn is_mirrored(attribute: &[u8], _is_privileged: bool) -> bool {
-    attribute == ACL_ATTRIBUTE.to_bytes()
+    is_acl(attribute)
         || !ASSIGNED.contains(&attribute) && !attribute.starts_with(b"com.apple.system.")
 }
 
-/// Returns true if files that are created in a directory with these attributes get some of their
-/// own: an entry of its ACL may be inherited, and the system marks where a file comes from.
+/// Returns true if the attribute is an ACL.
 #[must_use]
-pub fn passes_attributes_on(names: &[CString]) -> bool {
-    names.iter().any(|name| &**name == ACL_ATTRIBUTE)
-}
-
-/// Returns true if the change of this attribute changes the mode, too. The mode is independent of
-/// the ACL.
-#[must_use]
-pub const fn changes_mode(_attribute: &[u8]) -> bool {
-    false
+pub fn is_acl(attribute: &[u8]) -> bool {
+    attribute == ACL.to_bytes()
 }
 
 /// Returns true if the error says that there is no such attribute: `ENOATTR`.

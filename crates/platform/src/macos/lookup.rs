@@ -15,6 +15,9 @@ pub(crate) use super::walk::{open_below, open_no_symlinks};
 /// needs search permission, not read permission. A kernel before macOS 11 requires read permission.
 pub const LOOKUP: OFlags = OFlags::from_bits_retain(libc::O_SEARCH.cast_unsigned());
 
+/// Flag for reading a file without updating its access time, which macOS does not have.
+pub const NO_ACCESS_TIME: OFlags = OFlags::empty();
+
 /// Returns the absolute path of an open directory: `F_GETPATH` of `fcntl(2)`.
 ///
 /// # Errors
