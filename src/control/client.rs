@@ -3,15 +3,16 @@
 use std::{
     env,
     io::{self, ErrorKind as IoErrorKind, Read, Write},
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
+use mirror_platform::unix_socket;
 use rustix::{
     io::Errno,
-    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt},
+    net::{SocketAddrUnix, connect},
     process::Pid,
 };
 use serde::de::DeserializeOwned;
@@ -144,7 +145,7 @@ impl ControlClient {
     /// Returns the process that listens at the socket.
     #[must_use]
     pub fn peer(&self) -> Option<Pid> {
-        sockopt::socket_peercred(&self.stream).ok().map(|credentials| credentials.pid)
+        unix_socket::peer_process(&self.stream).ok()
     }
 
     /// Sends a request and returns its result.
@@ -272,11 +273,9 @@ pub fn parse_result<T: DeserializeOwned>(
 /// Connects within [`CONNECT_TIMEOUT`]. `Errno::AGAIN`: the queue of connections stayed full.
 fn connect_stream(path: &Path) -> Result<UnixStream, Errno> {
     let address = SocketAddrUnix::new(path)?;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let start = Instant::now();
     loop {
-        let descriptor: OwnedFd =
-            socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let descriptor = unix_socket::create_nonblocking()?;
         match connect(&descriptor, &address) {
             Ok(()) => {
                 rustix::io::ioctl_fionbio(&descriptor, false)?;

@@ -10,7 +10,7 @@ mod tests;
 use std::{
     fmt, fs, io,
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::OwnedFd,
         unix::{
             ffi::OsStrExt,
             fs::{DirBuilderExt, FileTypeExt, MetadataExt},
@@ -24,12 +24,9 @@ use std::{
 };
 
 use mirror_core::path::Escaped;
+use mirror_platform::{socket_file::SocketFile, unix_socket};
 use nix::unistd::Group;
-use rustix::{
-    fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags},
-    io::Errno,
-    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
-};
+use rustix::{fs::FlockOperation, io::Errno, net::SocketAddrUnix};
 
 use super::{
     frame::{Answer, ErrorKind, RequestError, to_line},
@@ -184,8 +181,7 @@ impl Drop for ControlSocket {
 
 /// Returns true if somebody listens at this path. It never blocks.
 fn is_served(path: &Path) -> bool {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+    let socket = unix_socket::create_nonblocking();
     let (Ok(socket), Ok(address)) = (socket, SocketAddrUnix::new(path)) else { return false };
     // EAGAIN: too many clients are waiting, unix(7).
     matches!(rustix::net::connect(&socket, &address), Ok(()) | Err(Errno::AGAIN))
@@ -227,58 +223,40 @@ fn listen(spec: &SocketSpec) -> io::Result<UnixListener> {
     let mut temp = spec.path.clone().into_os_string();
     temp.push(format!(".{}", std::process::id()));
     let temp = PathBuf::from(temp);
-    let socket = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
-    // The mode of a socket becomes that of its file: socket(7), unix(7).
-    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     let _ = fs::remove_file(&temp);
-    let result = bind(&socket, &temp, spec);
+    let result = bind(&temp, spec);
     if result.is_err() {
         let _ = fs::remove_file(&temp);
     }
-    result?;
-    Ok(UnixListener::from(socket))
+    Ok(UnixListener::from(result?))
 }
 
-fn bind(socket: &OwnedFd, temp: &Path, spec: &SocketSpec) -> io::Result<()> {
+fn bind(temp: &Path, spec: &SocketSpec) -> io::Result<OwnedFd> {
     let address = SocketAddrUnix::new(temp).map_err(|_| {
         io::Error::other(
             "its path is too long for a socket; set socket in settings to a shorter one",
         )
     })?;
-    rustix::net::bind(socket, &address)?;
-    rustix::net::listen(socket, 16)?;
+    let socket = unix_socket::bind_private(&address)?;
+    rustix::net::listen(&socket, 16)?;
     if let Some(group) = spec.group {
         open_to_group(temp, group)?;
     }
-    fs::rename(temp, &spec.path)
+    fs::rename(temp, &spec.path)?;
+    Ok(socket)
 }
 
 /// Lets a group connect to a socket. Whatever else may have its name by now stays as it is.
 fn open_to_group(path: &Path, group: u32) -> io::Result<()> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty())?;
-    let found = rustix::fs::fstat(&file)?;
-    if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
-        return Err(io::Error::other("something else has taken its place"));
-    }
-    if found.st_gid != group {
-        let group = Some(Gid::from_raw(group));
-        rustix::fs::chownat(&file, "", None, group, AtFlags::EMPTY_PATH).map_err(|error| {
-            io::Error::other(format!(
-                "it cannot be given to the group of socketGroup: {}; run the daemon with that \
-                 group, by Group= in its unit",
-                io::Error::from(error)
-            ))
-        })?;
-    }
-    // Not by its descriptor, which is for the path only: open(2).
-    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP;
-    Ok(rustix::fs::chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), mode)?)
+    let file = SocketFile::find(path)?;
+    let file = file.ok_or_else(|| io::Error::other("something else has taken its place"))?;
+    file.set_group(group).map_err(|error| {
+        io::Error::other(format!(
+            "it cannot be given to the group of socketGroup: {error}; run the daemon with that \
+             group, by Group= in its unit"
+        ))
+    })?;
+    file.set_mode(0o660)
 }
 
 /// Returns the id of a group of this name, or of this number.

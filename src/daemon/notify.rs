@@ -12,7 +12,7 @@ use std::{
 };
 
 use mirror_core::path::Escaped;
-use mirror_platform::{environment::take_variables, sockets::abstract_address};
+use mirror_platform::{environment::take_variables, unix_socket};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Time limit of one notification: a service manager that does not read must not block the daemon.
@@ -66,7 +66,7 @@ impl ServiceManager {
     /// If the address has another form, or there can be no socket.
     pub fn connect(address: &OsStr, watchdog: Option<Duration>) -> io::Result<Self> {
         let address = match address.as_bytes() {
-            [b'@', name @ ..] => abstract_address(name)?,
+            [b'@', name @ ..] => unix_socket::abstract_address(name)?,
             [b'/', ..] => SocketAddr::from_pathname(address)?,
             other => {
                 let text = format!(
@@ -143,7 +143,7 @@ mod tests {
         let path = dir.path().join("socket");
         let by_path = UnixDatagram::bind(&path).unwrap();
         let name = format!("lsyncd-test-{}", process::id());
-        let by_name = abstract_address(name.as_bytes()).unwrap();
+        let by_name = unix_socket::abstract_address(name.as_bytes()).unwrap();
         let by_name = UnixDatagram::bind_addr(&by_name).unwrap();
         for (address, socket) in
             [(path.into_os_string(), by_path), (OsString::from(format!("@{name}")), by_name)]

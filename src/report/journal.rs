@@ -14,14 +14,14 @@ pub(super) struct JournalStreams {
 }
 
 /// Device and inode of a stream.
-type StreamId = (u64, u64);
+type StreamId = (i128, i128);
 
 impl JournalStreams {
     /// Returns the streams of this process: those whose device and inode `$JOURNAL_STREAM` names
     /// (systemd.exec(5)). They are looked up once: later the streams are only closed.
     pub(super) fn of_process() -> Self {
         static FOUND: LazyLock<JournalStreams> = LazyLock::new(|| {
-            let id = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+            let id = |stat: rustix::fs::Stat| (i128::from(stat.st_dev), i128::from(stat.st_ino));
             let variable = env::var_os("JOURNAL_STREAM");
             let [out, err] = [stdio::stdout(), stdio::stderr()].map(|fd| fstat(fd).ok().map(id));
             JournalStreams::new(variable.as_deref(), out, err)

@@ -20,7 +20,7 @@
 //! | [`stat`], [`metadata`], [`file_attributes`] | metadata of one file |
 //! | [`copy_file`], [`unnamed_file`], [`special_file`] | content and creation of one file |
 //! | [`own_files`], [`lock`] | log, pidfile and status file, opened safely; file locks |
-//! | [`umask`] | permissions of new files |
+//! | [`unix_socket`], [`socket_file`], [`umask`] | sockets; permissions of new files |
 //! | [`child`], [`fork`], [`reaper`], [`signal`] | child processes, detaching, init duty, signals |
 //! | [`process_handle`], [`processes`], [`boot`] | other processes, this boot of the machine |
 //! | [`sockets`], [`waker`] | listeners, wake-ups of a thread that polls |

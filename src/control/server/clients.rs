@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use mirror_platform::unix_socket;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{AnswerLine, AnswerSender, ControlRequest, HangupHook, RequestHandler};
@@ -62,7 +63,7 @@ pub(super) fn accept_clients(
             continue;
         };
         // Without an answer all such clients count as one user.
-        let user = rustix::net::sockopt::socket_peercred(&stream).ok().map(|it| it.uid.as_raw());
+        let user = unix_socket::peer_user(&stream).ok();
         let slot = ClientSlot::take(&clients, user, per_user);
         let client = Client { stream, user, is_read_only, handler: Arc::clone(handler) };
         let Some(slot) = slot else {

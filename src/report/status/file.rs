@@ -2,19 +2,18 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::{File, Permissions},
+    fs::File,
     io::{self, Write},
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{MetadataExt, PermissionsExt, fchown},
-    },
+    os::unix::{ffi::OsStrExt, fs::fchown},
     path::{Path, PathBuf},
 };
 
 use mirror_core::path::Escaped;
 use mirror_platform::own_files::{self, NameInDir};
 use nix::errno::Errno;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, openat, renameat, statat, unlinkat,
+};
 
 /// File that is replaced atomically, so that no reader sees a partial status.
 #[derive(Debug)]
@@ -118,14 +117,13 @@ fn is_file(found: &Stat) -> bool {
 /// so that the same users can read it.
 fn write_new_file(mut file: File, text: &[u8], before: Option<&Stat>) -> io::Result<()> {
     file.write_all(text)?;
-    let new = file.metadata()?;
-    let Some(before) = before.filter(|before| before.st_uid == new.uid()) else { return Ok(()) };
-    let mode = before.st_mode & 0o777;
-    if before.st_gid != new.gid() && fchown(&file, None, Some(before.st_gid)).is_err() {
+    let new = fstat(&file)?;
+    let Some(before) = before.filter(|before| before.st_uid == new.st_uid) else { return Ok(()) };
+    if before.st_gid != new.st_gid && fchown(&file, None, Some(before.st_gid)).is_err() {
         return Ok(());
     }
-    if mode != new.mode() & 0o777 {
-        file.set_permissions(Permissions::from_mode(mode))?;
+    if before.st_mode & 0o777 != new.st_mode & 0o777 {
+        fchmod(&file, Mode::from_raw_mode(before.st_mode & 0o777))?;
     }
     Ok(())
 }
@@ -133,7 +131,10 @@ fn write_new_file(mut file: File, text: &[u8], before: Option<&Stat>) -> io::Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, os::unix::fs::symlink};
+    use std::{
+        fs::{self, Permissions},
+        os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    };
 
     fn names(dir: &Path) -> Vec<String> {
         let entries = fs::read_dir(dir).unwrap();

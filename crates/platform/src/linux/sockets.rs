@@ -1,9 +1,6 @@
 //! Sockets of this machine.
 
-use std::{
-    fs, io,
-    os::{linux::net::SocketAddrExt, unix::net::SocketAddr},
-};
+use std::fs;
 
 /// Returns those of these TCP ports that have a listener on this machine: `proc_net(5)`.
 #[must_use]
@@ -21,13 +18,4 @@ pub fn listening(ports: &[u16]) -> Vec<u16> {
         }
     }
     found
-}
-
-/// Returns the address of a local socket with a name that is no path: `unix(7)`, "abstract".
-///
-/// # Errors
-///
-/// If the name is too long.
-pub fn abstract_address(name: &[u8]) -> io::Result<SocketAddr> {
-    SocketAddr::from_abstract_name(name)
 }

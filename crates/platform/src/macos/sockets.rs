@@ -1,9 +1,7 @@
 //! Sockets of this machine.
 
 use std::{
-    io,
     net::{Ipv4Addr, TcpStream},
-    os::unix::net::SocketAddr,
     time::Duration,
 };
 
@@ -19,13 +17,4 @@ pub fn listening(ports: &[u16]) -> Vec<u16> {
         TcpStream::connect_timeout(&address, TIMEOUT).is_ok()
     };
     ports.iter().filter(is_open).copied().collect()
-}
-
-/// Fails: sockets have no names here that are no paths.
-///
-/// # Errors
-///
-/// [`io::ErrorKind::Unsupported`], always.
-pub fn abstract_address(_: &[u8]) -> io::Result<SocketAddr> {
-    Err(io::ErrorKind::Unsupported.into())
 }
