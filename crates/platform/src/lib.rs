@@ -27,6 +27,8 @@
 //! | [`clock`], [`descriptor`] | the clock of `times(2)`, descriptors given by number |
 //! | [`environment`] | variables that children must not inherit |
 //! | [`hex`] | hexadecimal digits |
+//! | [`event_streams`] | streams of file system events, as macOS reports them |
+//! | [`stored_entry`], [`stored_name`] | entries, with the names that their directories keep |
 //! | [`memory`] | memory that the allocator keeps for later |
 //! | `mapping` | file mappings, with the feature `mapping` |
 
@@ -36,6 +38,7 @@ pub mod descriptor;
 pub mod dir;
 pub mod entries;
 pub mod environment;
+pub mod event_streams;
 pub mod fork;
 pub mod hex;
 pub mod identity;
@@ -51,6 +54,7 @@ pub mod own_files;
 mod process_exit;
 pub mod signal;
 pub mod stat;
+pub mod stored_entry;
 
 #[cfg(test)]
 mod dir_watch_tests;

@@ -24,6 +24,7 @@ pub mod reaper;
 pub mod socket_file;
 pub mod sockets;
 pub mod special_file;
+pub mod stored_name;
 pub mod thread_cwd;
 pub(crate) mod threads;
 pub mod umask;
