@@ -5,7 +5,7 @@ use std::{
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
     sync::{Arc, Mutex},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use mirror_core::{
@@ -253,6 +253,7 @@ impl SyncInstance {
                 (only_root && !path.is_root()) || filter.prunes(path)
             }),
             exact: script.map(|script| script.writes),
+            latency: script.map_or(self.config.debounce.gathering_time(), |_| Duration::ZERO),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Interface of a watch backend.
 
-use std::{fmt, io, os::fd::AsFd, path::PathBuf, sync::Arc};
+use std::{fmt, io, os::fd::AsFd, path::PathBuf, sync::Arc, time::Duration};
 
 use mirror_core::{
     fs_event::{FsEvent, FsEventKind, MirrorId, WriteDetection},
@@ -25,6 +25,8 @@ pub(crate) struct WatchTree {
     /// Set if each event matters, in order; then a backend that merges events is not suitable. The
     /// value tells which events count as a write to a file.
     pub exact: Option<WriteDetection>,
+    /// The time for which a backend may gather changes that follow another one.
+    pub latency: Duration,
 }
 
 impl fmt::Debug for WatchTree {
@@ -32,6 +34,7 @@ impl fmt::Debug for WatchTree {
         f.debug_struct("WatchTree")
             .field("mirror", &self.mirror)
             .field("root", &self.root)
+            .field("latency", &self.latency)
             .finish_non_exhaustive()
     }
 }
@@ -79,6 +82,10 @@ pub(super) trait Backend: AsFd + Send {
     /// watched. Returns true if there is more.
     fn advance(&mut self, drained: &mut Drained) -> bool;
 
+    /// Makes everything that has happened up to now available to [`drain`](Self::drain). The queue
+    /// of a kernel needs nothing for that; a service that gathers events has to be asked.
+    fn catch_up(&mut self) {}
+
     /// Returns true if half of a rename is pending, or a directory needs verification that no
     /// further event may trigger: then `drain` and `flush_pending` should be called in a few
     /// milliseconds.
@@ -123,6 +130,8 @@ pub(super) struct Drained {
     pub(super) unwatched: Vec<Unwatched>,
     /// Number of kernel events that were read, relevant or not.
     pub(super) kernel_events: usize,
+    /// True if a root may be gone or replaced, and is to be checked.
+    pub(super) checks_roots: bool,
     /// Limits whose overflow lost events.
     pub(super) overflows: Vec<KernelLimit>,
     /// Warnings for the log.

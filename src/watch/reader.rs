@@ -169,6 +169,9 @@ impl WatchReader {
             }
             let status = self.drain();
             self.has_work = self.backends.advance(&mut self.drained);
+            if std::mem::take(&mut self.drained.checks_roots) {
+                self.check_roots();
+            }
             self.advance_barriers(status);
             self.publish();
         }

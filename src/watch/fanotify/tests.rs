@@ -42,7 +42,15 @@ impl LookupFixture {
             }
         };
         let (mirror, skip): (_, super::super::backend::SkipFn) = (MirrorId(0), Arc::new(|_| false));
-        backend.cover(&WatchTree { mirror, root: root.clone(), skip, exact: None }).unwrap();
+        backend
+            .cover(&WatchTree {
+                mirror,
+                root: root.clone(),
+                skip,
+                exact: None,
+                latency: Duration::ZERO,
+            })
+            .unwrap();
         backend.advance(&mut Drained::default());
         Some(Self { backend, root, _temp: temp })
     }

@@ -215,10 +215,13 @@ impl<K: Kernel> InotifyBackend<K> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io::Write, sync::Arc};
+    use std::{fs, io::Write, sync::Arc, time::Duration};
 
     use super::*;
-    use crate::watch::{backend::Backend, inotify::InotifyLimits};
+    use crate::watch::{
+        backend::{Backend, SkipFn},
+        inotify::InotifyLimits,
+    };
 
     fn cover(backend: &mut InotifyBackend, tree: &WatchTree) {
         backend.cover(tree).unwrap();
@@ -250,7 +253,8 @@ mod tests {
         ];
         for (exact, mirror) in wanted.into_iter().zip(0..) {
             let (mirror, root) = (MirrorId(mirror), root.clone());
-            cover(&mut backend, &WatchTree { mirror, root, skip: Arc::new(|_| false), exact });
+            let (skip, latency): (SkipFn, _) = (Arc::new(|_| false), Duration::ZERO);
+            cover(&mut backend, &WatchTree { mirror, root, skip, exact, latency });
         }
         let mut file = fs::File::create(root.join("f")).unwrap();
         for _ in 0..2 {

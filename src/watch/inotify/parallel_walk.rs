@@ -279,7 +279,7 @@ mod tests {
     };
     use mirror_core::fs_event::{FsEvent, FsEventKind, MirrorId};
     use mirror_platform::{dir::Dir, leaf_dirs::LeafDirs, thread_cwd::LookupDir};
-    use std::{fs, path::PathBuf, sync::Arc};
+    use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
     const DIRECTORIES: usize = 3000;
 
@@ -300,7 +300,13 @@ mod tests {
         });
         let mut drained = Drained::default();
         backend
-            .cover(&WatchTree { mirror: MirrorId(id), root: root.into(), skip, exact: None })
+            .cover(&WatchTree {
+                mirror: MirrorId(id),
+                root: root.into(),
+                skip,
+                exact: None,
+                latency: Duration::ZERO,
+            })
             .unwrap();
         while backend.advance(&mut drained) {}
         drained
@@ -383,6 +389,7 @@ mod tests {
             root: root.clone(),
             skip: Arc::new(|_| false),
             exact: None,
+            latency: Duration::ZERO,
         };
         backend.cover(&tree).unwrap();
         let mut drained = Drained::default();

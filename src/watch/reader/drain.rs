@@ -3,7 +3,10 @@
 use std::os::fd::BorrowedFd;
 
 use super::{
-    super::{backend::DrainStatus, poll::PollCommand},
+    super::{
+        backend::{Backend, DrainStatus},
+        poll::PollCommand,
+    },
     WatchMessage, WatchReader,
 };
 
@@ -32,6 +35,7 @@ enum BarrierStage {
 impl WatchReader {
     /// Begins a barrier: [`WatchMessage::Barrier`] follows everything that has happened up to now.
     pub(super) fn begin_barrier(&mut self, id: u64) {
+        self.backends.all().for_each(Backend::catch_up);
         let is_polling = self
             .poller
             .as_ref()

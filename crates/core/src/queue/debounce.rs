@@ -37,6 +37,14 @@ impl Debounce {
     pub const DEFAULT: Self =
         Self::Quiet { quiet: Duration::from_millis(100), max_wait: Duration::from_secs(1) };
 
+    /// The time for which a watch backend may gather changes before it reports them: so short that
+    /// a burst stays one burst, and that its end is not noticeably later.
+    #[must_use]
+    pub fn gathering_time(self) -> Duration {
+        let (Self::FixedDelay { delay: time, .. } | Self::Quiet { quiet: time, .. }) = self;
+        (time / 2).min(Duration::from_millis(500))
+    }
+
     /// The time at which `waiting` paths are due, with the oldest mark at `oldest` and the newest
     /// at `newest`.
     #[must_use]

@@ -13,6 +13,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use mirror_core::{fs_event::MirrorId, path::TreePath};
@@ -73,7 +74,9 @@ impl SimHarness {
         self.models.remove(&mirror);
         self.polled.retain(|(known, _)| *known != mirror);
         let root = PathBuf::from(format!("/{root}"));
-        self.backend.cover(&WatchTree { mirror, root, skip, exact: None }).unwrap();
+        self.backend
+            .cover(&WatchTree { mirror, root, skip, exact: None, latency: Duration::ZERO })
+            .unwrap();
     }
 
     fn drain(&mut self) -> DrainStatus {
