@@ -8,6 +8,8 @@ mod backend;
 mod backends;
 mod counters;
 mod fanotify;
+#[cfg(any(test, target_os = "macos"))]
+mod fsevents;
 mod inotify;
 mod limits;
 mod open_files;

@@ -19,6 +19,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use super::super::{
     backend::{Backend, DrainStatus, Drained, SkipFn, WatchTree},
     fanotify::FanotifyBackend,
+    fsevents::{FsEventsBackend, relay::RelayedStreams},
     inotify::{InotifyBackend, InotifyLimits},
 };
 
@@ -52,13 +53,12 @@ impl TreeModel {
             let modified = (data.mtime(), data.mtime_nsec());
             EntryState::Other { inode, mode, size: data.len(), modified }
         });
-        match state {
-            Ok(state) => {
-                self.known.insert(path.into(), state);
-            }
-            Err(_) => {
-                self.known.remove(path);
-            }
+        if !matches!(state, Ok(EntryState::Directory { .. })) {
+            // Nothing is below it, whatever was there.
+            self.known.retain(|known, _| !known.starts_with(path));
+        }
+        if let Ok(state) = state {
+            self.known.insert(path.into(), state);
         }
     }
 
@@ -77,8 +77,8 @@ impl TreeModel {
 
     fn apply(&mut self, kind: &FsEventKind) {
         match kind {
-            FsEventKind::Changed(Change { edit: Edit::Create | Edit::Delete, kind, path })
-                if *kind == EntryKind::Directory =>
+            FsEventKind::Changed(Change { edit, kind: EntryKind::Directory, path })
+                if *edit != Edit::Attrib =>
             {
                 self.read_subtree(&on_disk(path));
             }
@@ -503,5 +503,54 @@ mod fanotify_contract {
     fn concurrent_changes_converge() {
         let Some(backend) = backend() else { return };
         converge_concurrently(backend, 40);
+    }
+}
+
+/// The events of inotify in the form of FSEvents.
+mod fsevents_contract {
+    use super::*;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    fn backend(seed: u64) -> Box<dyn Backend> {
+        Box::new(FsEventsBackend::new(RelayedStreams::new(WatchRng(seed))))
+    }
+
+    #[test]
+    fn random_changes_converge() {
+        for seed in 1..=8 {
+            converge(backend(seed), seed * 0x9e37_79b9, 40);
+        }
+    }
+
+    #[test]
+    fn concurrent_changes_converge() {
+        converge_concurrently(backend(7), 40);
+    }
+
+    #[test]
+    fn a_rename_is_recognised_by_the_inode() {
+        let temp = temp_tree();
+        let root = temp.path().join("in");
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        let mut harness = BackendHarness::new(backend(1));
+        harness.cover(0, &root);
+        fs::rename(root.join("a"), root.join("nest/c")).unwrap();
+        let [from, to] = ["a", "nest/c"].map(|path| TreePath::new(path.as_bytes()).unwrap());
+        let kind = FsEventKind::Renamed { from, to, kind: EntryKind::Directory };
+        assert_eq!(harness.check(), [FsEvent { mirror: MirrorId(0), kind }]);
+    }
+
+    #[test]
+    fn a_barrier_asks_the_service_for_its_events() {
+        let temp = temp_tree();
+        let root = temp.path().join("in");
+        let mut harness = BackendHarness::new(backend(1));
+        harness.cover(0, &root);
+        fs::create_dir(root.join("a")).unwrap();
+        harness.backend.catch_up();
+        let mut fds = [PollFd::from_borrowed_fd(harness.backend.as_fd(), PollFlags::IN)];
+        let ready = poll(&mut fds, Some(&Timespec::default()));
+        assert_eq!(ready, Ok(1), "it is readable");
+        assert_eq!(harness.check().len(), 1);
     }
 }
