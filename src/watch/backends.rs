@@ -2,9 +2,13 @@
 
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::Backends;
+#[cfg(target_os = "macos")]
+pub(super) use macos::Backends;
 
 use std::path::Path;
 

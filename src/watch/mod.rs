@@ -7,9 +7,11 @@
 mod backend;
 mod backends;
 mod counters;
+#[cfg(target_os = "linux")]
 mod fanotify;
 #[cfg(any(test, target_os = "macos"))]
 mod fsevents;
+#[cfg(target_os = "linux")]
 mod inotify;
 mod limits;
 mod open_files;
@@ -20,6 +22,7 @@ mod resolution;
 mod root_monitor;
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
 
 use std::{

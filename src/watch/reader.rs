@@ -23,6 +23,7 @@ use mirror_core::{
     fs_event::{FsEvent, FsEventKind, MirrorId},
     path::{Escaped, TreePath},
 };
+use mirror_platform::mounts::MountTable;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -191,7 +192,7 @@ impl WatchReader {
     }
 
     fn poll(&self, timeout: Option<Duration>) -> Readiness {
-        let (read, mount_table) = (PollFlags::IN, PollFlags::PRI | PollFlags::ERR);
+        let (read, mount_table) = (PollFlags::IN, MountTable::CHANGED);
         let mut fds = vec![
             PollFd::new(&*self.commands.waker, read),
             PollFd::from_borrowed_fd(self.root_monitor.events(), read),

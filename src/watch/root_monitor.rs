@@ -9,7 +9,10 @@ use std::{
     collections::{BTreeMap, HashSet},
     ffi::{OsStr, OsString},
     io,
-    os::{fd::BorrowedFd, unix::ffi::OsStrExt},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::ffi::OsStrExt,
+    },
     path::{Path, PathBuf},
 };
 
@@ -21,7 +24,6 @@ use mirror_platform::{
     mounts::{MountInfo, MountTable},
 };
 use rustix::io::Errno;
-use std::os::fd::AsFd;
 
 use super::{
     backend::strip_root,

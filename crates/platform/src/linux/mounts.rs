@@ -6,6 +6,8 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
+use rustix::event::PollFlags;
+
 /// The mount table. Its descriptor reports priority data to `poll(2)` after each change.
 #[derive(Debug)]
 pub struct MountTable {
@@ -26,6 +28,9 @@ pub struct MountInfo {
 }
 
 impl MountTable {
+    /// The readiness of the descriptor after a change.
+    pub const CHANGED: PollFlags = PollFlags::PRI.union(PollFlags::ERR);
+
     /// Opens the mount table.
     ///
     /// # Errors

@@ -1,10 +1,22 @@
 //! The mount table: `getfsstat(2)`.
 
-use std::{io, mem};
+use std::{
+    io, mem,
+    os::fd::{AsFd, BorrowedFd},
+};
 
-/// The mount table. Nothing reports its changes: it has to be read again from time to time.
+use rustix::event::PollFlags;
+
+use super::kqueue::{KernelQueue, QueueEvent};
+
+/// A file system was mounted, or unmounted: `<sys/mount.h>`.
+const VQ_MOUNT_AND_UNMOUNT: u32 = 0x0008 | 0x0010;
+
+/// The mount table. Its descriptor is ready after each change, until the table is read.
 #[derive(Debug)]
-pub struct MountTable;
+pub struct MountTable {
+    changes: KernelQueue,
+}
 
 /// Entry of the mount table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,13 +33,23 @@ pub struct MountInfo {
 }
 
 impl MountTable {
+    /// The readiness of the descriptor after a change.
+    pub const CHANGED: PollFlags = PollFlags::IN;
+
     /// Opens the mount table.
     ///
     /// # Errors
     ///
-    /// None.
-    pub const fn open() -> io::Result<Self> {
-        Ok(Self)
+    /// As `kqueue(2)` and `kevent(2)`.
+    pub fn open() -> io::Result<Self> {
+        let changes = KernelQueue::new()?;
+        changes.add(QueueEvent {
+            ident: 0,
+            filter: libc::EVFILT_FS,
+            flags: libc::EV_ADD | libc::EV_CLEAR,
+            notes: VQ_MOUNT_AND_UNMOUNT,
+        })?;
+        Ok(Self { changes })
     }
 
     /// Reads all entries. Does not contact servers of network file systems.
@@ -38,6 +60,8 @@ impl MountTable {
     pub fn read(&mut self) -> io::Result<Vec<MountInfo>> {
         /// Entries for what is mounted between two calls.
         const SPARE: usize = 16;
+        // What changes after this is ready again.
+        while self.changes.take()?.is_some() {}
         loop {
             let mut table = vec![empty(); fill(&mut [])? + SPARE];
             let found = fill(&mut table)?;
@@ -46,6 +70,12 @@ impl MountTable {
                 return Ok(table.iter().take(found).map(MountInfo::new).collect());
             }
         }
+    }
+}
+
+impl AsFd for MountTable {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.changes.as_fd()
     }
 }
 
