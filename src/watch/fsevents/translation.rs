@@ -196,14 +196,13 @@ fn event_of(entry: &EntryNotice) -> FsEventKind {
     let edit = match entry.sighting.entry {
         SeenEntry::Unknown => return FsEventKind::Lost(entry.path.clone()),
         SeenEntry::Missing if entry.is_deletion_certain => Edit::Delete,
-        SeenEntry::Missing => Edit::Modify,
         SeenEntry::Found { .. } if flags.changes_name() => Edit::Create,
         // It has become a directory meanwhile.
         SeenEntry::Found { kind: EntryKind::Directory, .. } if !flags.may_be_directory() => {
             Edit::Create
         }
         SeenEntry::Found { .. } if flags.changes_only_attributes() => Edit::Attrib,
-        SeenEntry::Found { .. } => Edit::Modify,
+        SeenEntry::Found { .. } | SeenEntry::Missing => Edit::Modify,
     };
     FsEventKind::Changed(Change { edit, kind, path: entry.sighting.path.clone() })
 }

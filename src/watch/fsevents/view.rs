@@ -92,10 +92,7 @@ pub(super) fn look_with(
         device: 0,
         entry: SeenEntry::Unknown,
     };
-    let mut found = match read(b"") {
-        Ok(found) => found,
-        Err(_) => return Sighting { path: path.clone(), ..sighting },
-    };
+    let Ok(mut found) = read(b"") else { return Sighting { path: path.clone(), ..sighting } };
     let mut names = path.components();
     for name in names.by_ref() {
         sighting.device = found.device;

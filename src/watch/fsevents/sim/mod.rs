@@ -73,9 +73,8 @@ impl Mistake {
     /// understand.
     fn passes(self, event: &mut StreamEvent) -> bool {
         let flags = EventFlags(event.flags);
-        let is_half = |at: usize| {
-            flags.has(EventFlags::ITEM_RENAMED)
-                && event.inode.is_some_and(|it| it as usize % 2 == at)
+        let is_half = |at: u64| {
+            flags.has(EventFlags::ITEM_RENAMED) && event.inode.is_some_and(|it| it % 2 == at)
         };
         match self {
             Self::Dropped => !flags.has(EventFlags::DROPPED),

@@ -8,7 +8,12 @@ use crate::watch::tests::backend_contract::WatchRng;
 /// Number of the directory that holds the roots.
 pub(super) const TOP: usize = 0;
 
-/// Its path.
+/// The root, whatever its name is, a directory beside it, and a root in it.
+const ROOT: usize = 1;
+const OUTSIDE: usize = 2;
+const NEST: usize = 3;
+
+/// Path of the directory that holds the roots.
 pub(super) const TOP_PATH: &str = "/private/var/top";
 
 pub(super) type PlayedName = &'static str;
@@ -177,7 +182,8 @@ impl PlayedTree {
         let kind = if self.entries[entry].is_directory {
             EventFlags::ITEM_IS_DIR
         } else {
-            [EventFlags::ITEM_IS_FILE, EventFlags::ITEM_IS_SYMLINK][usize::from(entry % 7 == 0)]
+            [EventFlags::ITEM_IS_FILE, EventFlags::ITEM_IS_SYMLINK]
+                [usize::from(entry.is_multiple_of(7))]
         };
         let path = format!("{directory}/{name}");
         let inode = u64::try_from(entry).ok();
@@ -216,8 +222,7 @@ impl PlayedTree {
     /// Returns a random location, usually one where something exists.
     fn random_location(&mut self) -> (usize, PlayedName) {
         const NAMES: [PlayedName; 6] = ["a", "b", "c", "A", "B", "skip"];
-        let (root, nest) = self.roots();
-        let mut here = [root, root, root, nest, TOP + 2, root][self.rng.roll(6)];
+        let mut here = [ROOT, ROOT, ROOT, NEST, OUTSIDE, ROOT][self.rng.roll(6)];
         for _ in 0..self.rng.roll(4) {
             let entry = &self.entries[here];
             let children =
@@ -230,11 +235,6 @@ impl PlayedTree {
             here = children[self.rng.roll(children.len())];
         }
         (here, NAMES[self.rng.roll(NAMES.len())])
-    }
-
-    /// Returns the root directory, wherever it is, and the nested one.
-    const fn roots(&self) -> (usize, usize) {
-        (TOP + 1, TOP + 3)
     }
 
     pub(super) fn make(&mut self, directory: usize, name: PlayedName, is_directory: bool) {
@@ -268,7 +268,7 @@ impl PlayedTree {
     /// Returns true if an entry must keep its name.
     fn is_fixed(&self, entry: usize) -> bool {
         let point = self.volume.map(|(_, point)| point);
-        entry <= TOP + 3 || Some(entry) == point || self.entries[entry].mounted.is_some()
+        entry <= NEST || Some(entry) == point || self.entries[entry].mounted.is_some()
     }
 
     fn rename(&mut self, (a, x): (usize, PlayedName), (b, y): (usize, PlayedName)) {
@@ -413,10 +413,9 @@ impl PlayedTree {
     }
 
     fn rename_root(&mut self, from: PlayedName, to: PlayedName) {
-        let (root, _) = self.roots();
         self.entries[TOP].children.remove(from);
-        self.entries[TOP].children.insert(to, root);
-        self.entries[root].name = to;
+        self.entries[TOP].children.insert(to, ROOT);
+        self.entries[ROOT].name = to;
         self.report_special(format!("{TOP_PATH}/in"), EventFlags::ROOT_CHANGED);
     }
 }
