@@ -1,13 +1,15 @@
 //! Developer tasks: `cargo xtask test`, `torture`, `damage`, `soak`, `fuzz`, `mutants`, `tidy`,
-//! `assets`, `bench`, `deb` and `dist`.
+//! `assets`, `bench`, `cross`, `deb` and `dist`.
 //!
 //! Each task is a module with a function `run`; this file only dispatches.
 #![forbid(unsafe_code)]
 
+mod apt;
 mod arguments;
 mod assets;
 mod bench;
 mod build;
+mod cross;
 mod damage;
 mod deb;
 mod dist;
@@ -48,6 +50,10 @@ usage: cargo xtask TASK
   dist [--debug] [--try]
                       builds an archive with static programs in target/dist; --try runs the daemon
                       in an empty root
+  cross [--target TARGET] [--package PACKAGE] [--require]
+                      fetches compilers, builds the programs for macOS and as static programs for
+                      Linux, on two architectures each, and runs live tests of the native ones. The
+                      filter can be repeated; --require makes it a failure if that is impossible here
   fuzz [TARGET ..] [--minutes N] [--seed N]
                       runs mutated inputs through parsers that read foreign bytes (fuzz/README.md)
   mutants [ARGUMENT ..]
@@ -76,6 +82,7 @@ fn main() -> ExitCode {
         "test" => test::run(&rest),
         "dist" => dist::run(&rest),
         "deb" => deb::run(&rest),
+        "cross" => cross::run(&rest),
         "torture" => torture::run(&rest),
         "damage" => damage::run(&rest),
         "soak" => soak::run(&rest),

@@ -1,8 +1,6 @@
 //! Finds the programs that tests need, and installs missing ones where possible.
 
-use std::process::{Command, Stdio};
-
-use crate::build::find_program;
+use crate::{apt::apt_get, build::find_program};
 
 /// A program and its package.
 struct RequiredProgram {
@@ -96,20 +94,4 @@ fn install(programs: &[&RequiredProgram]) -> Result<(), String> {
     println!("installing {}", packages.join(", "));
     apt_get(&["update"])?;
     apt_get(&[&["install", "--yes", "--no-install-recommends"], packages.as_slice()].concat())
-}
-
-fn apt_get(arguments: &[&str]) -> Result<(), String> {
-    let command_line = || format!("apt-get {}", arguments.join(" "));
-    let output = Command::new("apt-get")
-        .arg("-qq")
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("{} could not be run: {error}", command_line()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let message = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{} failed: {}", command_line(), message.trim().replace('\n', " / ")))
 }

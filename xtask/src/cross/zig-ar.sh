@@ -1,0 +1,4 @@
+#!/bin/sh
+# Archiver for all targets.
+unset LD_LIBRARY_PATH
+exec "$CROSS_ZIG" ar "$@"
