@@ -58,15 +58,32 @@ fn figures(results: &SoakResults) -> String {
     );
     let faults: Vec<String> =
         results.faults.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    let _ = writeln!(text, "Faults: {}.", faults.join(", "));
-    let _ = writeln!(
-        text,
+    let faults = faults.join(", ");
+    let numbers = format!(
         "{changes} changes, {} batches, of which {} failed and were repeated, and {} were \
-         forgotten by a reload before their lag was recorded.\n",
+         forgotten by a reload before their lag was recorded.",
         batches.batches, batches.failed, batches.missed
     );
+    let _ = writeln!(text, "{}", wrapped(&format!("Faults: {faults}. {numbers}")));
     text.push_str(&lags(results));
     text
+}
+
+/// Breaks a paragraph into lines of at most 100 columns.
+fn wrapped(paragraph: &str) -> String {
+    const COLUMNS: usize = 100;
+    let mut lines = vec![String::new()];
+    for word in paragraph.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.len() + 1 + word.len() <= COLUMNS => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) | None => lines.push(word.into()),
+        }
+    }
+    lines.join("\n") + "\n"
 }
 
 fn lags(results: &SoakResults) -> String {
@@ -91,4 +108,18 @@ fn lags(results: &SoakResults) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paragraphs_are_broken_into_lines() {
+        assert_eq!(wrapped("one two"), "one two\n");
+        let text = wrapped(&"word ".repeat(50));
+        assert!(text.lines().all(|line| line.len() <= 100), "{text}");
+        assert_eq!(text.split_whitespace().count(), 50);
+        assert_eq!(text.lines().count(), 3);
+    }
 }
