@@ -230,6 +230,11 @@ mod tests {
         std::fs::metadata(path).map_or(0, |found| found.size())
     }
 
+    fn make_fifo(path: &Path) {
+        let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+        assert!(made.success());
+    }
+
     fn set_mode(path: &Path, mode: u32) {
         std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
@@ -300,7 +305,7 @@ mod tests {
         let (link, way, pipe) = (at("dir/link"), at("dir/way"), at("dir/pipe"));
         symlink(at("victim"), &link).unwrap();
         symlink(place.path(), &way).unwrap();
-        fs::mknodat(fs::CWD, &pipe, FileType::Fifo, 0o666.into(), 0).unwrap();
+        make_fifo(&pipe);
         for path in [&link, &way, &pipe] {
             lchown(path, Some(OTHER_USER), None).unwrap();
         }
@@ -326,7 +331,7 @@ mod tests {
     fn an_own_pipe_without_a_reader_does_not_block() {
         let place = tempfile::tempdir().unwrap();
         let pipe = place.path().join("pipe");
-        fs::mknodat(fs::CWD, &pipe, FileType::Fifo, 0o600.into(), 0).unwrap();
+        make_fifo(&pipe);
         let error = append(&pipe).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(Errno::NXIO.raw_os_error()));
     }
