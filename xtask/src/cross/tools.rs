@@ -95,7 +95,7 @@ impl CrossTools {
     fn fetch_sources(&self) -> Result<(), String> {
         let mut command = self.cargo();
         command.args(["fetch", "--quiet", "--locked"]);
-        output_of(command).map(drop)
+        output_of(command).map(drop).map_err(|why| not_fetched("the dependencies", &why))
     }
 
     /// Returns the command of cargo for a target.
@@ -160,7 +160,7 @@ fn fetch_rust(directory: &Path) -> Result<(), String> {
     }
     let mut download = Command::new("apt-get");
     download.args(["-qq", "download"]).args(packages::compiler()?).current_dir(directory);
-    output_of(download)?;
+    output_of(download).map_err(|why| not_fetched("a Rust compiler", &why))?;
     let unreadable = |error| format!("{}: {error}", directory.display());
     for entry in fs::read_dir(directory).map_err(unreadable)? {
         let package = entry.map_err(unreadable)?.path();
@@ -180,7 +180,17 @@ fn fetch_zig(directory: &Path) -> Result<(), String> {
     let mut pip = Command::new("pip3");
     pip.args(["install", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"]);
     pip.arg("--requirement").arg(&requirements).arg("--target").arg(directory);
-    output_of(pip).map(drop)
+    output_of(pip).map(drop).map_err(|why| not_fetched("zig", &why))
+}
+
+/// Returns a message with the first line of `why` that apt, pip or cargo marks as an error, or else
+/// with all.
+fn not_fetched(what: &str, why: &str) -> String {
+    let marks = ["E: ", "ERROR: ", "error: "];
+    let marked =
+        |line| marks.iter().filter_map(move |mark| Some(str::find(line, mark)? + mark.len()));
+    let reason = why.lines().find_map(|line| line.get(marked(line).min()?..)).unwrap_or(why);
+    format!("{what} cannot be fetched: {reason}")
 }
 
 /// Returns the absolute path of a directory that is created if it is missing.
@@ -188,4 +198,19 @@ fn absolute(directory: &Path) -> Result<PathBuf, String> {
     fs::create_dir_all(directory)
         .and_then(|()| directory.canonicalize())
         .map_err(|error| format!("{}: {error}", directory.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_error_of_a_fetch_is_the_reason() {
+        let apt =
+            "\"apt-get\" \"download\": exit status: 100: W: not sandboxed\nE: no route\nE: more";
+        let pip = "\"pip3\" \"install\": exit status: 1: ERROR: no zig for this machine";
+        assert_eq!(not_fetched("rustc", apt), "rustc cannot be fetched: no route");
+        assert_eq!(not_fetched("zig", pip), "zig cannot be fetched: no zig for this machine");
+        assert_eq!(not_fetched("zig", "killed"), "zig cannot be fetched: killed");
+    }
 }
