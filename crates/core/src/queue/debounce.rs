@@ -98,3 +98,17 @@ impl Spell {
         is_lone.then(|| now + LONE_WAIT)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gathering_is_shorter_than_the_wait() {
+        let delay =
+            |secs| Debounce::FixedDelay { delay: Duration::from_secs(secs), max_waiting: 1 };
+        assert_eq!(Debounce::DEFAULT.gathering_time(), Duration::from_millis(50));
+        assert_eq!(delay(0).gathering_time(), Duration::ZERO);
+        assert_eq!(delay(15).gathering_time(), Duration::from_millis(500));
+    }
+}
