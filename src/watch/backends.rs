@@ -14,12 +14,6 @@ use std::path::Path;
 
 use mirror_platform::file_system_type::FileSystemType;
 
-/// Returns the name of the type of the file system that holds `path`, for messages.
-fn file_system_name(path: &Path) -> String {
-    let name = FileSystemType::of(path).ok().and_then(|found| found.name);
-    name.unwrap_or_else(|| "its file system".into())
-}
-
 /// Returns true if the content of `path` may change without this kernel's knowledge.
 pub(super) fn is_on_shared_file_system(path: &Path) -> bool {
     FileSystemType::of(path).is_ok_and(|found| found.is_shared)

@@ -4,6 +4,7 @@
 //! thread drains the kernel events of one or two backends, and another one polls directories that
 //! the kernel does not watch. `backends` selects the backend of each tree.
 
+#[cfg_attr(target_os = "macos", allow(dead_code, reason = "the other backends need it"))]
 mod backend;
 mod backends;
 mod counters;
@@ -13,6 +14,7 @@ mod fanotify;
 mod fsevents;
 #[cfg(target_os = "linux")]
 mod inotify;
+#[cfg_attr(target_os = "macos", allow(dead_code, reason = "inotify has these limits"))]
 mod limits;
 mod open_files;
 mod outbox;

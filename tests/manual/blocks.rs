@@ -15,8 +15,8 @@
 //! lines. Durations, times, process ids and versions may differ.
 
 /// Reasons that forbid to run a block in a sandbox.
-const REASONS: [&str; 7] =
-    ["build", "example", "foreground", "install", "other-host", "root", "systemd"];
+const REASONS: [&str; 8] =
+    ["build", "example", "foreground", "install", "macos", "other-host", "root", "systemd"];
 
 /// A page of the manual.
 #[derive(Debug)]

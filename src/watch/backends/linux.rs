@@ -5,12 +5,12 @@
 //! It also requires privileges and a suitable file system. Therefore small trees get inotify, and
 //! large ones get fanotify where it is available.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, path::Path};
 
 use mirror_core::fs_event::MirrorId;
-use mirror_platform::fanotify::FanotifyQueue;
+use mirror_platform::{fanotify::FanotifyQueue, file_system_type::FileSystemType};
 
-use super::{file_system_name, is_on_shared_file_system};
+use super::is_on_shared_file_system;
 use crate::watch::{
     Coverage, Preference,
     backend::{Backend, DrainStatus, Drained, WatchTree},
@@ -292,4 +292,10 @@ impl Backends {
 
 fn fanotify_unavailable(tree: &WatchTree, error: &io::Error) -> String {
     format!("as fanotify is unavailable on {}: {error}", file_system_name(&tree.root))
+}
+
+/// Returns the name of the type of the file system that holds `path`, for messages.
+fn file_system_name(path: &Path) -> String {
+    let name = FileSystemType::of(path).ok().and_then(|found| found.name);
+    name.unwrap_or_else(|| "its file system".into())
 }
