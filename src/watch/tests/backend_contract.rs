@@ -54,8 +54,13 @@ impl TreeModel {
             EntryState::Other { inode, mode, size: data.len(), modified }
         });
         if !matches!(state, Ok(EntryState::Directory { .. })) {
-            // Nothing is below it, whatever was there.
-            self.known.retain(|known, _| !known.starts_with(path));
+            // Nothing is below it, whatever was there. A whole map would take too long to search.
+            let from = self.known.range(path.to_owned()..).map(|(known, _)| known);
+            let below: Vec<PathBuf> =
+                from.take_while(|known| known.starts_with(path)).cloned().collect();
+            for known in below {
+                self.known.remove(&known);
+            }
         }
         if let Ok(state) = state {
             self.known.insert(path.into(), state);
