@@ -31,6 +31,7 @@ type Callback = unsafe extern "C" fn(Object, *mut c_void, usize, Object, *const 
 #[repr(C)]
 struct StreamContext(isize, *mut c_void, [Object; 3]);
 
+#[link(name = "CoreFoundation", kind = "framework")]
 #[link(name = "CoreServices", kind = "framework")]
 unsafe extern "C" {
     fn FSEventStreamCreate(
