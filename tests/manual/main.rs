@@ -47,6 +47,7 @@ pages! {
     operating: "operating.md",
     the_control_tool: "lsyncctl.md",
     monitoring: "monitoring.md",
+    macos: "macos.md",
     migrating: "migrating.md",
     known_differences: "known-differences.md",
     comparison: "comparison.md",
