@@ -36,9 +36,11 @@ pub mod child;
 pub mod copy_file;
 pub mod descriptor;
 pub mod dir;
+pub mod dir_watch;
 pub mod entries;
 pub mod environment;
 pub mod event_streams;
+pub mod file_system_type;
 pub mod fork;
 pub mod hex;
 pub mod identity;
@@ -50,14 +52,14 @@ mod macos;
 #[cfg(feature = "mapping")]
 pub mod mapping;
 pub mod metadata;
+pub mod mounts;
 pub mod own_files;
 mod process_exit;
+pub mod processes;
 pub mod signal;
 pub mod stat;
 pub mod stored_entry;
 
-#[cfg(test)]
-mod dir_watch_tests;
 #[cfg(test)]
 mod socket_tests;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Metadata of an entry, in a form that all systems have.
 
+use std::{io, os::fd::AsFd};
+
 use rustix::fs::{FileType, RawMode};
 
 /// Point in time, as file systems store it.
@@ -44,6 +46,15 @@ pub struct Stat {
 pub const BLOCK_SIZE: u64 = 512;
 
 impl Stat {
+    /// Reads the metadata of an open file or directory.
+    ///
+    /// # Errors
+    ///
+    /// As `statx(2)` or, on macOS, `fstat(2)`.
+    pub fn of(file: impl AsFd) -> io::Result<Self> {
+        Self::at(file.as_fd(), b"")
+    }
+
     /// Returns the type of the entry.
     #[must_use]
     pub fn file_type(&self) -> FileType {

@@ -15,6 +15,7 @@ use rustix::{
     ioctl::{Getter, Opcode, ioctl, opcode},
 };
 
+use super::read_file_system_type::magic;
 use crate::{
     file_handle::FileHandle,
     identity::{DirIdentity, FileSystem, InodeIdentity},
@@ -152,8 +153,7 @@ impl FileSystem {
 }
 
 fn magic_of(directory: BorrowedFd<'_>) -> io::Result<u64> {
-    // Magic numbers have 32 bits, whatever the sign of the field.
-    Ok(fstatfs(directory)?.f_type.cast_unsigned() & 0xffff_ffff)
+    Ok(magic(&fstatfs(directory)?))
 }
 
 fn fsid_of(directory: BorrowedFd<'_>) -> io::Result<Option<u64>> {

@@ -3,10 +3,7 @@
 use std::{
     ffi::OsStr,
     io,
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::ffi::OsStrExt,
-    },
+    os::{fd::BorrowedFd, unix::ffi::OsStrExt},
 };
 
 use rustix::fs::{AtFlags, Statx, StatxFlags, StatxTimestamp, statx};
@@ -14,15 +11,6 @@ use rustix::fs::{AtFlags, Statx, StatxFlags, StatxTimestamp, statx};
 use crate::stat::{FileTime, Stat};
 
 impl Stat {
-    /// Reads the metadata of an open file or directory.
-    ///
-    /// # Errors
-    ///
-    /// As `statx(2)`.
-    pub fn of(file: impl AsFd) -> io::Result<Self> {
-        Self::at(file.as_fd(), b"")
-    }
-
     /// Reads the metadata of the entry `name`; the empty name is the directory itself.
     pub(crate) fn at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Self> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;

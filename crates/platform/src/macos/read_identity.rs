@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags, fstat, fstatfs, major, minor, open};
 use crate::{
     identity::{DirIdentity, FileSystem, InodeIdentity},
     lookup::{LOOKUP, path_of},
-    mounts::{mount_id, text},
+    mount_table::{mount_id, text},
 };
 
 /// File systems that assign a new inode number to a directory after dropping it from their cache.

@@ -3,10 +3,7 @@
 use std::{
     ffi::OsStr,
     io,
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::ffi::OsStrExt,
-    },
+    os::{fd::BorrowedFd, unix::ffi::OsStrExt},
 };
 
 use rustix::fs::{self, AtFlags, fstat, major, minor, statat};
@@ -14,19 +11,10 @@ use rustix::fs::{self, AtFlags, fstat, major, minor, statat};
 use crate::stat::{FileTime, Stat};
 
 impl Stat {
-    /// Reads the metadata of an open file or directory.
-    ///
-    /// # Errors
-    ///
-    /// As `fstat(2)`.
-    pub fn of(file: impl AsFd) -> io::Result<Self> {
-        Ok(fstat(file)?.into())
-    }
-
     /// Reads the metadata of the entry `name`; the empty name is the directory itself.
     pub(crate) fn at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Self> {
         if name.is_empty() {
-            return Self::of(dir);
+            return Ok(fstat(dir)?.into());
         }
         Ok(statat(dir, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW)?.into())
     }

@@ -8,23 +8,12 @@ use std::{
 
 use rustix::event::PollFlags;
 
+use crate::mounts::MountInfo;
+
 /// The mount table. Its descriptor reports priority data to `poll(2)` after each change.
 #[derive(Debug)]
 pub struct MountTable {
     file: File,
-}
-
-/// Entry of the mount table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MountInfo {
-    /// Mount id, as in `statx(2)`. It may be reused after the unmount.
-    pub id: u64,
-    /// Absolute path of the mount point.
-    pub point: Vec<u8>,
-    /// Type of the file system, such as `ext4`.
-    pub fs_type: Vec<u8>,
-    /// Source of the mount: a device, the export of a server, or an arbitrary word.
-    pub source: Vec<u8>,
 }
 
 impl MountTable {

@@ -7,16 +7,7 @@ use std::{
 };
 
 use super::kqueue::{KernelQueue, QueueEvent};
-use crate::dir::Dir;
-
-/// The changes of a directory that are watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DirInterest {
-    /// Deletion and renaming of the directory itself.
-    Itself,
-    /// These, and names that appear in the directory or disappear from it.
-    Names,
-}
+use crate::{dir::Dir, dir_watch::DirInterest};
 
 /// Watched directories.
 #[derive(Debug)]

@@ -9,26 +9,13 @@ use std::{
 
 use rustix::process::Pid;
 
+use crate::processes::ProcessCounters;
+
 /// Kernel function in which a process sleeps that opens a FIFO without a writer: `fs/pipe.c`.
 const FIFO_OPEN_WCHAN: &str = "wait_for_partner";
 
-/// I/O and CPU counters of a process, from `proc_pid_io(5)` and `proc_pid_stat(5)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProcessCounters {
-    /// The process.
-    pub pid: Pid,
-    /// In interruptible sleep, which may never end: neither waiting for a disk nor stopped.
-    pub sleeps: bool,
-    /// Bytes read, from any descriptor.
-    pub read: u64,
-    /// Bytes written.
-    pub written: u64,
-    /// CPU time used, in clock ticks.
-    pub ticks: u64,
-}
-
 impl ProcessCounters {
-    /// Reads the counters of a process.
+    /// Reads the counters of a process: `proc_pid_io(5)`, `proc_pid_stat(5)`.
     ///
     /// # Errors
     ///

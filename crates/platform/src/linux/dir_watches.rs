@@ -7,17 +7,9 @@ use std::{
 
 use crate::{
     dir::Dir,
+    dir_watch::DirInterest,
     inotify::{Inotify, InotifyEvent, InotifyEventKind, WatchId, WatchInterest},
 };
-
-/// The changes of a directory that are watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DirInterest {
-    /// Deletion and renaming of the directory itself.
-    Itself,
-    /// These, and names that appear in the directory or disappear from it.
-    Names,
-}
 
 /// Watched directories.
 #[derive(Debug)]

@@ -9,23 +9,10 @@ use std::{
 
 use rustix::process::Pid;
 
+use crate::processes::ProcessCounters;
+
 /// The most child processes that are looked for.
 const MAX_CHILDREN: usize = 1024;
-
-/// I/O and CPU counters of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProcessCounters {
-    /// The process.
-    pub pid: Pid,
-    /// In interruptible sleep, which may never end: neither waiting for a disk nor stopped.
-    pub sleeps: bool,
-    /// Bytes read, from any descriptor.
-    pub read: u64,
-    /// Bytes written.
-    pub written: u64,
-    /// CPU time used, in clock ticks.
-    pub ticks: u64,
-}
 
 impl ProcessCounters {
     /// Fails: this kernel does not count what a process reads from and writes to sockets and pipes.

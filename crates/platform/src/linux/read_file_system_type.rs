@@ -1,15 +1,10 @@
-//! Types of file systems: statfs(2).
+//! Reading of [`FileSystemType`]: `statfs(2)`.
 
 use std::{io, path::Path};
 
-/// Type of a file system.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileSystemType {
-    /// Name, such as `ext4`. `None` if the type is not known here.
-    pub name: Option<String>,
-    /// True if other machines or programs may change the content without this kernel.
-    pub is_shared: bool,
-}
+use rustix::fs::{StatFs, statfs};
+
+use crate::file_system_type::FileSystemType;
 
 impl FileSystemType {
     /// Determines the type of the file system that holds `path`.
@@ -18,14 +13,18 @@ impl FileSystemType {
     ///
     /// As `statfs(2)`.
     pub fn of(path: &Path) -> io::Result<Self> {
-        let kind = rustix::fs::statfs(path)?.f_type;
-        // Magic numbers have 32 bits, whatever the sign of the field.
-        let kind = kind.cast_unsigned() & 0xffff_ffff;
+        let kind = magic(&statfs(path)?);
         let known = KNOWN.into_iter().find(|(magic, ..)| *magic == kind);
         let (name, is_shared) =
             known.map_or((None, false), |(_, name, is_shared)| (Some(name), is_shared));
         Ok(Self { name: name.map(Into::into), is_shared })
     }
+}
+
+/// Returns the magic number of a file system.
+pub(super) const fn magic(found: &StatFs) -> u64 {
+    // It has 32 bits, whatever the sign of the field.
+    found.f_type.cast_unsigned() & 0xffff_ffff
 }
 
 /// Known file systems: magic number, name, and true if other machines or programs may change the

@@ -1,4 +1,4 @@
-//! Types of file systems: statfs(2).
+//! Reading of [`FileSystemType`]: `statfs(2)`.
 
 use std::{
     ffi::{CStr, CString},
@@ -8,14 +8,7 @@ use std::{
     path::Path,
 };
 
-/// Type of a file system.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileSystemType {
-    /// Name, such as `apfs`. `None` if the type is not known here.
-    pub name: Option<String>,
-    /// True if other machines or programs may change the content without this kernel.
-    pub is_shared: bool,
-}
+use crate::file_system_type::FileSystemType;
 
 impl FileSystemType {
     /// Determines the type of the file system that holds `path`.

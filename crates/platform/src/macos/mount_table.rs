@@ -8,6 +8,7 @@ use std::{
 use rustix::event::PollFlags;
 
 use super::kqueue::{KernelQueue, QueueEvent};
+use crate::mounts::MountInfo;
 
 /// A file system was mounted, or unmounted: `<sys/mount.h>`.
 const VQ_MOUNT_AND_UNMOUNT: u32 = 0x0008 | 0x0010;
@@ -16,20 +17,6 @@ const VQ_MOUNT_AND_UNMOUNT: u32 = 0x0008 | 0x0010;
 #[derive(Debug)]
 pub struct MountTable {
     changes: KernelQueue,
-}
-
-/// Entry of the mount table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MountInfo {
-    /// Mount id, as in [`Stat::mount`](crate::stat::Stat::mount). It may be reused after the
-    /// unmount.
-    pub id: u64,
-    /// Absolute path of the mount point.
-    pub point: Vec<u8>,
-    /// Type of the file system, such as `apfs`.
-    pub fs_type: Vec<u8>,
-    /// Source of the mount: a device, the export of a server, or an arbitrary word.
-    pub source: Vec<u8>,
 }
 
 impl MountTable {

@@ -1,0 +1,17 @@
+//! The mount table.
+
+pub use crate::mount_table::MountTable;
+
+/// Entry of the mount table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountInfo {
+    /// Mount id, as in [`Stat::mount`](crate::stat::Stat::mount). It may be reused after the
+    /// unmount.
+    pub id: u64,
+    /// Absolute path of the mount point.
+    pub point: Vec<u8>,
+    /// Type of the file system, such as `ext4`.
+    pub fs_type: Vec<u8>,
+    /// Source of the mount: a device, the export of a server, or an arbitrary word.
+    pub source: Vec<u8>,
+}
