@@ -169,12 +169,11 @@ impl StreamedSource {
         self.pending.volumes.extend(volume);
         self.pending.lost.extend(lost.filter(|path| !self.skips(path)));
         if let Some(path) = entry.filter(|path| !self.skips(path)) {
-            let pending = &mut self.pending;
-            let is_new = |_: &TreePath| (EventFlags::default(), None);
-            if !pending.entries.contains_key(&path) {
-                pending.order.push_back(path.clone());
-            }
-            let (flags, inode) = pending.entries.entry(path).or_insert_with_key(is_new);
+            let PendingNotices { order, entries, .. } = &mut self.pending;
+            let (flags, inode) = entries.entry(path).or_insert_with_key(|path| {
+                order.push_back(path.clone());
+                (EventFlags::default(), None)
+            });
             *flags = *flags | EventFlags(event.flags);
             *inode = event.inode.or(*inode);
         }
