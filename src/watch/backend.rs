@@ -29,6 +29,20 @@ pub(crate) struct WatchTree {
     pub latency: Duration,
 }
 
+#[cfg(test)]
+impl WatchTree {
+    /// Creates a tree of which all is wanted, at once.
+    pub(super) fn whole(mirror: u32, root: impl Into<PathBuf>) -> Self {
+        Self {
+            mirror: MirrorId(mirror),
+            root: root.into(),
+            skip: Arc::new(|_| false),
+            exact: None,
+            latency: Duration::ZERO,
+        }
+    }
+}
+
 impl fmt::Debug for WatchTree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WatchTree")

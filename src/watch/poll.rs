@@ -232,7 +232,7 @@ fn entry_properties<'a>(stat: &Stat, name: &'a [u8]) -> impl std::hash::Hash + u
 mod tests {
     use super::*;
     use mirror_core::fs_event::WriteDetection;
-    use std::{fs, path::Path, sync::Arc, time::Duration};
+    use std::{fs, path::Path, sync::Arc};
 
     fn path(text: &str) -> TreePath {
         TreePath::new(text.as_bytes()).unwrap()
@@ -240,13 +240,7 @@ mod tests {
 
     fn tree(mirror: u32, root: &Path) -> WatchTree {
         let skip = Arc::new(|path: &TreePath| path.as_bytes().starts_with(b"skipped"));
-        WatchTree {
-            mirror: MirrorId(mirror),
-            root: root.into(),
-            skip,
-            exact: None,
-            latency: Duration::ZERO,
-        }
+        WatchTree { skip, ..WatchTree::whole(mirror, root) }
     }
 
     fn command(root: &Path, top: &str) -> PollCommand {

@@ -41,16 +41,7 @@ impl LookupFixture {
                 return None;
             }
         };
-        let (mirror, skip): (_, super::super::backend::SkipFn) = (MirrorId(0), Arc::new(|_| false));
-        backend
-            .cover(&WatchTree {
-                mirror,
-                root: root.clone(),
-                skip,
-                exact: None,
-                latency: Duration::ZERO,
-            })
-            .unwrap();
+        backend.cover(&WatchTree::whole(0, &root)).unwrap();
         backend.advance(&mut Drained::default());
         Some(Self { backend, root, _temp: temp })
     }

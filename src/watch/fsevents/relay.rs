@@ -8,7 +8,6 @@ use std::{
         unix::{ffi::OsStrExt, fs::MetadataExt},
     },
     path::PathBuf,
-    sync::Arc,
 };
 
 use mirror_core::{
@@ -127,19 +126,12 @@ impl EventStreams for RelayedStreams {
 
     fn open(&mut self, request: StreamRequest<'_>) -> io::Result<EventStreamId> {
         self.last_stream += 1;
-        let (mirror, root) = (MirrorId(self.last_stream), request.root.to_owned());
-        let (skip, latency) = (Arc::new(|_: &TreePath| false), request.latency);
-        self.inotify.cover(&WatchTree {
-            mirror,
-            root: root.clone(),
-            skip,
-            exact: None,
-            latency,
-        })?;
+        let mirror = MirrorId(self.last_stream);
+        self.inotify.cover(&WatchTree::whole(mirror.0, request.root))?;
         while !self.drained.covered.iter().any(|(covered, _)| *covered == mirror) {
             self.inotify.advance(&mut self.drained);
         }
-        self.roots.insert(mirror, root);
+        self.roots.insert(mirror, request.root.to_owned());
         Ok(stream_of(mirror))
     }
 

@@ -215,13 +215,10 @@ impl<K: Kernel> InotifyBackend<K> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io::Write, sync::Arc, time::Duration};
+    use std::{fs, io::Write};
 
     use super::*;
-    use crate::watch::{
-        backend::{Backend, SkipFn},
-        inotify::InotifyLimits,
-    };
+    use crate::watch::{backend::Backend, inotify::InotifyLimits};
 
     fn cover(backend: &mut InotifyBackend, tree: &WatchTree) {
         backend.cover(tree).unwrap();
@@ -252,9 +249,7 @@ mod tests {
             None,
         ];
         for (exact, mirror) in wanted.into_iter().zip(0..) {
-            let (mirror, root) = (MirrorId(mirror), root.clone());
-            let (skip, latency): (SkipFn, _) = (Arc::new(|_| false), Duration::ZERO);
-            cover(&mut backend, &WatchTree { mirror, root, skip, exact, latency });
+            cover(&mut backend, &WatchTree { exact, ..WatchTree::whole(mirror, &root) });
         }
         let mut file = fs::File::create(root.join("f")).unwrap();
         for _ in 0..2 {

@@ -279,7 +279,7 @@ mod tests {
     };
     use mirror_core::fs_event::{FsEvent, FsEventKind, MirrorId};
     use mirror_platform::{dir::Dir, leaf_dirs::LeafDirs, thread_cwd::LookupDir};
-    use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+    use std::{fs, path::PathBuf, sync::Arc};
 
     const DIRECTORIES: usize = 3000;
 
@@ -299,15 +299,7 @@ mod tests {
             path.as_bytes().split(|&b| b == b'/').any(|name| name == b"skipped")
         });
         let mut drained = Drained::default();
-        backend
-            .cover(&WatchTree {
-                mirror: MirrorId(id),
-                root: root.into(),
-                skip,
-                exact: None,
-                latency: Duration::ZERO,
-            })
-            .unwrap();
+        backend.cover(&WatchTree { skip, ..WatchTree::whole(id, root) }).unwrap();
         while backend.advance(&mut drained) {}
         drained
     }
@@ -384,14 +376,7 @@ mod tests {
         let mut backend =
             InotifyBackend::new(InotifyLimits { min_parallel_dirs: 1, ..InotifyLimits::default() })
                 .unwrap();
-        let tree = WatchTree {
-            mirror: MirrorId(0),
-            root: root.clone(),
-            skip: Arc::new(|_| false),
-            exact: None,
-            latency: Duration::ZERO,
-        };
-        backend.cover(&tree).unwrap();
+        backend.cover(&WatchTree::whole(0, &root)).unwrap();
         let mut drained = Drained::default();
         // The root is read, and its subdirectories are still to be visited.
         assert!(backend.advance(&mut drained));

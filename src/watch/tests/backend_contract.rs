@@ -7,7 +7,6 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use mirror_core::{
@@ -118,15 +117,7 @@ impl BackendHarness {
     fn cover_except(&mut self, id: u32, root: &Path, skip: SkipFn) {
         let mirror = MirrorId(id);
         let root = fs::canonicalize(root).unwrap();
-        self.backend
-            .cover(&WatchTree {
-                mirror,
-                root: root.clone(),
-                skip,
-                exact: None,
-                latency: Duration::ZERO,
-            })
-            .unwrap();
+        self.backend.cover(&WatchTree { skip, ..WatchTree::whole(id, &root) }).unwrap();
         while !self.drained.covered.iter().any(|(covered, _)| *covered == mirror) {
             self.backend.advance(&mut self.drained);
             assert!(self.drained.failed.is_empty(), "{:?}", self.drained.failed);
@@ -390,13 +381,7 @@ mod inotify_contract {
         let mut harness = BackendHarness::new(with_parallel_steps());
         harness.cover(0, &temp.path().join("other"));
         let root = fs::canonicalize(temp.path().join("in")).unwrap();
-        let tree = WatchTree {
-            mirror: MirrorId(1),
-            root,
-            skip: Arc::new(|_| false),
-            exact: None,
-            latency: Duration::ZERO,
-        };
+        let tree = WatchTree::whole(1, root);
         harness.backend.cover(&tree).unwrap();
         let mut run_steps = |steps: usize| {
             assert!(

@@ -76,13 +76,7 @@ impl WatchFixture {
     fn tree(&self, mirror: u32, below: &str) -> WatchTree {
         let root = self.path(below);
         fs::create_dir_all(&root).unwrap();
-        WatchTree {
-            mirror: MirrorId(mirror),
-            root,
-            skip: Arc::new(|_| false),
-            exact: None,
-            latency: Duration::ZERO,
-        }
+        WatchTree::whole(mirror, root)
     }
 
     /// Collects the messages up to the first for which `last` returns true.

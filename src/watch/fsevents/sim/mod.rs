@@ -16,7 +16,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
 };
 
 use mirror_core::fs_event::{Change, Edit, EntryKind, FsEventKind, MirrorId};
@@ -153,10 +152,10 @@ impl PlayedHarness {
     fn cover(&mut self, mirror: MirrorId) {
         let (root, skips) = MIRRORS[mirror.0 as usize];
         let skip: SkipFn = Arc::new(move |path| skips && is_skipped(path));
-        let (exact, latency) = (None, Duration::ZERO);
         let below = PathBuf::from(format!("{TOP_PATH}/{root}"));
         self.uncover(mirror);
-        if self.backend.cover(&WatchTree { mirror, root: below, skip, exact, latency }).is_ok() {
+        let tree = WatchTree { skip, ..WatchTree::whole(mirror.0, below) };
+        if self.backend.cover(&tree).is_ok() {
             self.uncovered.remove(&mirror);
             let covered = self.backend.sources.last().expect("it was added").identity;
             self.covering.insert(mirror, usize::try_from(covered.1).unwrap());

@@ -13,7 +13,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
 };
 
 use mirror_core::{fs_event::MirrorId, path::TreePath};
@@ -74,9 +73,7 @@ impl SimHarness {
         self.models.remove(&mirror);
         self.polled.retain(|(known, _)| *known != mirror);
         let root = PathBuf::from(format!("/{root}"));
-        self.backend
-            .cover(&WatchTree { mirror, root, skip, exact: None, latency: Duration::ZERO })
-            .unwrap();
+        self.backend.cover(&WatchTree { skip, ..WatchTree::whole(id, root) }).unwrap();
     }
 
     fn drain(&mut self) -> DrainStatus {
