@@ -62,10 +62,8 @@ impl StateDir {
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
         let shown = Escaped(path.as_os_str().as_bytes());
         let failed = |error: &dyn std::fmt::Display| format!("stateDir {shown}: {error}");
-        let is_own = create_own_directory(path).map_err(|error| failed(&error))?;
-        if !is_own {
-            let why = "other users could change its files: let the user of lsyncd own it, and \
-                       nobody else write to it";
+        let refused = create_own_directory(path).map_err(|error| failed(&error))?;
+        if let Some(why) = refused {
             return Err(failed(&why));
         }
         let mut options = File::options();
@@ -99,14 +97,14 @@ impl StateDir {
     }
 }
 
-/// Creates a directory, unless it exists. Returns false if other users could change its files, or
-/// replace it.
+/// Creates a directory, unless it exists. Returns the reason, with the remedy, if other users could
+/// change its files or replace it.
 ///
 /// # Errors
 ///
 /// As `open(2)` and `mkdir(2)`; and an error without a code if another user may have planted a
 /// symbolic link in the path.
-fn create_own_directory(path: &Path) -> io::Result<bool> {
+fn create_own_directory(path: &Path) -> io::Result<Option<String>> {
     let check_links = |path: &Path| NameInDir::resolve(&path.join("lock")).map(drop);
     if let Some(existing) = path.ancestors().find(|it| it.symlink_metadata().is_ok()) {
         check_links(existing)?;
@@ -116,16 +114,24 @@ fn create_own_directory(path: &Path) -> io::Result<bool> {
     let path = path.canonicalize()?;
     let found = fs::metadata(&path)?;
     let user = geteuid().as_raw();
-    let is_own = found.uid() == user && found.mode() & 0o022 == 0;
+    if found.uid() != user || found.mode() & 0o022 != 0 {
+        let why = "other users could change its files: let the user of lsyncd own it, and nobody \
+                   else write to it";
+        return Ok(Some(why.into()));
+    }
     for above in path.ancestors().skip(1) {
-        let above = fs::metadata(above)?;
+        let found = fs::metadata(above)?;
         // The sticky bit keeps other users from renaming our directory, except the owner.
-        let is_open = above.mode() & 0o1002 == 0o002;
-        if is_open || ![0, user].contains(&above.uid()) {
-            return Ok(false);
+        let is_open = found.mode() & 0o1002 == 0o002;
+        if is_open || ![0, user].contains(&found.uid()) {
+            let above = Escaped(above.as_os_str().as_bytes());
+            return Ok(Some(format!(
+                "other users could replace it: let root or the user of lsyncd own {above}, and \
+                 nobody else write to it"
+            )));
         }
     }
-    Ok(is_own)
+    Ok(None)
 }
 
 /// Removes what a killed daemon has left behind.

@@ -291,6 +291,7 @@ fn a_state_directory_that_another_user_could_replace_is_refused() {
     chown(at("foreign"), Some(65_534), None).unwrap();
     let refused = StateDir::open(&at("foreign/state")).unwrap_err();
     assert!(refused.ends_with("nobody else write to it"), "{refused}");
+    assert!(refused.contains("foreign, and nobody"), "{refused}");
     for path in ["sticky/link", "link/link", "sticky/link/new"] {
         let refused = StateDir::open(&at(path)).unwrap_err();
         assert!(refused.contains("link is a symbolic link, and another user"), "{refused}");
