@@ -6,17 +6,23 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{self, Mode, OFlags};
+use rustix::{
+    fs::{self, Mode, OFlags},
+    io::Errno,
+};
 
 use crate::{
     lookup::{self, LOOKUP},
     stat::Stat,
+    stored_names::StoredNames,
 };
 
 /// An open directory. All names are looked up below it, and no symbolic link is followed.
 #[derive(Debug)]
 pub struct Dir {
     fd: OwnedFd,
+    /// Given if only names count that directories keep.
+    stored_names: Option<Box<StoredNames>>,
 }
 
 impl Dir {
@@ -28,7 +34,7 @@ impl Dir {
     /// As `open(2)`.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { fd: fs::open(path, flags, Mode::empty())? })
+        Ok(fs::open(path, flags, Mode::empty())?.into())
     }
 
     /// Opens the directory at an absolute path in which no component may be a symbolic link.
@@ -37,7 +43,7 @@ impl Dir {
     ///
     /// As `open(2)`: `ELOOP` if any component is a symbolic link, the last one included.
     pub fn open_no_symlinks(path: &Path) -> io::Result<Self> {
-        Ok(Self { fd: lookup::open_no_symlinks(path, OFlags::RDONLY)? })
+        Ok(lookup::open_no_symlinks(path, OFlags::RDONLY)?.into())
     }
 
     /// As [`open_no_symlinks`](Self::open_no_symlinks), but only for looking names up in the
@@ -47,7 +53,7 @@ impl Dir {
     ///
     /// As [`open_no_symlinks`](Self::open_no_symlinks).
     pub fn open_path_no_symlinks(path: &Path) -> io::Result<Self> {
-        Ok(Self { fd: lookup::open_no_symlinks(path, LOOKUP)? })
+        Ok(lookup::open_no_symlinks(path, LOOKUP)?.into())
     }
 
     /// Opens the directory at `path` below this one; the empty path is this directory itself.
@@ -60,8 +66,7 @@ impl Dir {
     /// path leads out of this directory.
     pub fn open_below(&self, path: &[u8]) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = self.open_with(path, flags, Mode::empty())?;
-        Ok(Self { fd })
+        Ok(self.related(self.open_with(path, flags, Mode::empty())?))
     }
 
     /// As [`open_below`](Self::open_below), but only for looking names up in the directory. This
@@ -72,7 +77,7 @@ impl Dir {
     /// As [`open_below`](Self::open_below).
     pub fn open_below_for_lookup(&self, path: &[u8]) -> io::Result<Self> {
         let flags = LOOKUP | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(Self { fd: self.open_with(path, flags, Mode::empty())? })
+        Ok(self.related(self.open_with(path, flags, Mode::empty())?))
     }
 
     /// Opens the entry at `path` below this directory with `flags`; see `open(2)`.
@@ -81,7 +86,9 @@ impl Dir {
     ///
     /// As [`open_below`](Self::open_below).
     pub fn open_with(&self, path: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
-        lookup::open_below(self.as_fd(), path, flags, mode)
+        let fd = lookup::open_below(self.as_fd(), path, flags, mode)?;
+        self.check_names(path)?;
+        Ok(fd)
     }
 
     /// Opens the current parent of this directory. A rename may have changed it, so the caller
@@ -92,7 +99,7 @@ impl Dir {
     /// As `open(2)`.
     pub fn open_parent(&self) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(Self { fd: fs::openat(&self.fd, c"..", flags, Mode::empty())? })
+        Ok(self.related(fs::openat(&self.fd, c"..", flags, Mode::empty())?))
     }
 
     /// Returns the metadata of the entry `name`; the empty name is the directory itself.
@@ -101,13 +108,58 @@ impl Dir {
     ///
     /// As `stat(2)`.
     pub fn stat(&self, name: &[u8]) -> io::Result<Stat> {
-        Stat::at(self.as_fd(), name)
+        let stat = Stat::at(self.as_fd(), name)?;
+        self.check_names(name)?;
+        Ok(stat)
+    }
+
+    /// Lets only names count that directories keep, here and below. Where case or the form of
+    /// Unicode make no difference, other names lead to an entry, too: they count as missing.
+    ///
+    /// What a directory keeps may be read once, at the first look at a name.
+    #[must_use]
+    pub fn with_stored_names(self) -> Self {
+        Self { stored_names: Some(Box::default()), ..self }
+    }
+
+    /// Returns true if `path` counts as missing only because directories keep other names.
+    #[must_use]
+    pub fn finds_by_other_name(&self, path: &[u8]) -> bool {
+        let is_missing =
+            |error: io::Error| matches!(Errno::from_io_error(&error), Some(Errno::NOENT));
+        let mut parts = path.rsplitn(2, |&byte| byte == b'/');
+        let name = parts.next().unwrap_or_default();
+        let above = parts.next().unwrap_or_default();
+        let flags = LOOKUP | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.stored_names.is_some()
+            && lookup::open_below(self.as_fd(), above, flags, Mode::empty())
+                .is_ok_and(|above| Stat::at(above.as_fd(), name).is_ok())
+            && self.check_names(path).is_err_and(is_missing)
+    }
+
+    /// Checks the names of a path that exists, if only those count that directories keep.
+    fn check_names(&self, path: &[u8]) -> io::Result<()> {
+        let Some(stored) = &self.stored_names else { return Ok(()) };
+        let mut parts = path.splitn(2, |&byte| byte == b'/');
+        let name = parts.next().unwrap_or_default();
+        if !name.is_empty() {
+            stored.check(self.as_fd(), name)?;
+        }
+        let Some(below) = parts.next() else { return Ok(()) };
+        let flags = LOOKUP | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let next = lookup::open_below(self.as_fd(), name, flags, Mode::empty())?;
+        self.related(next).check_names(below)
+    }
+
+    /// Returns an open directory that is below or above this one.
+    fn related(&self, fd: OwnedFd) -> Self {
+        Self { fd, stored_names: self.stored_names.as_ref().map(|_| Box::default()) }
     }
 }
 
 impl From<OwnedFd> for Dir {
     fn from(fd: OwnedFd) -> Self {
-        Self { fd }
+        Self { fd, stored_names: None }
     }
 }
 

@@ -53,12 +53,14 @@ mod macos;
 pub mod mapping;
 pub mod metadata;
 pub mod mounts;
+mod name_case;
 pub mod own_files;
 mod process_exit;
 pub mod processes;
 pub mod signal;
 pub mod stat;
 pub mod stored_entry;
+mod stored_names;
 
 #[cfg(test)]
 mod socket_tests;

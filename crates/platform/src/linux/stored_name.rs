@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    os::{fd::AsFd, unix::ffi::OsStrExt},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::ffi::OsStrExt,
+    },
     path::Path,
 };
 
@@ -26,6 +29,21 @@ pub fn stored_entry(directory: impl AsFd, path: &[u8]) -> io::Result<StoredEntry
     let device = fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
     Ok(StoredEntry { name, is_directory, inode: stat.stx_ino, device })
 }
+
+/// Returns the name under which a directory keeps the entry that `name` leads to. `None` if only a
+/// listing tells.
+///
+/// # Errors
+///
+/// None on Linux, where only a listing tells.
+#[expect(clippy::unnecessary_wraps, reason = "the interface is that of macOS")]
+pub(crate) const fn stored_name(_: BorrowedFd<'_>, _: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    Ok(None)
+}
+
+/// True if another form of a name leads to an entry on each file system, whether or not it ignores
+/// case.
+pub const HAS_OTHER_FORMS: bool = false;
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use std::{
     ffi::CString,
     io, mem,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
 };
 
 use crate::stored_entry::StoredEntry;
@@ -78,6 +78,25 @@ pub fn stored_entry(directory: impl AsFd, path: &[u8]) -> io::Result<StoredEntry
         device: u64::from(attributes.device.cast_unsigned()),
     })
 }
+
+/// Returns the name under which a directory keeps the entry that `name` leads to. `None` if only a
+/// listing tells: the root of a volume may have the name of the volume instead of that of its
+/// directory.
+///
+/// # Errors
+///
+/// As `getattrlist(2)`.
+pub(crate) fn stored_name(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let found = stored_entry(directory, name)?;
+    if found.name == name || found.device == stored_entry(directory, b"")?.device {
+        return Ok(Some(found.name));
+    }
+    Ok(None)
+}
+
+/// True if another form of a name leads to an entry on each file system, whether or not it ignores
+/// case: APFS and HFS+ ignore the form of Unicode.
+pub const HAS_OTHER_FORMS: bool = true;
 
 /// Returns the name, without the NUL that ends it. Its offset counts from the field of the offset.
 fn name_of(attributes: &EntryAttributes) -> io::Result<Vec<u8>> {
