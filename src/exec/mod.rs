@@ -11,6 +11,7 @@ mod observed_holds;
 pub(crate) mod process;
 pub(crate) mod rsync;
 pub(crate) mod source_root;
+mod spelling;
 pub(crate) mod ssh;
 mod survey;
 pub(crate) mod target_identity;

@@ -19,6 +19,7 @@ use mirror_platform::{
     dir::Dir,
     identity::{DirIdentity, FileSystem, InodeIdentity},
     stat::Stat,
+    stored_name::HAS_OTHER_FORMS,
 };
 use rustix::io::Errno;
 
@@ -49,6 +50,8 @@ struct PinState {
     accepted: Option<PinnedRoot>,
     /// True if the configured name leads to another directory, which was reported.
     is_moved: bool,
+    /// True if names that differ in case lead to the same entry. `None` if nothing has shown that.
+    ignores_case: Option<bool>,
 }
 
 /// Configured rules for a source.
@@ -192,6 +195,7 @@ impl SourceRoot {
         let now = PinnedRoot::of(&dir, &self.path);
         let now = now.map_err(|error| format!("cannot stat {path}: {error}"))?;
         let found = self.pin_state().pin(now)?;
+        self.pin_state().ignores_case = None;
         self.refresh_mounts(&dir);
         Ok(found)
     }
@@ -223,7 +227,16 @@ impl SourceRoot {
             )));
         }
         self.refresh_mounts(&dir);
-        Ok(dir)
+        Ok(if self.has_other_forms(&dir) { dir.with_stored_names() } else { dir })
+    }
+
+    /// Returns true if other names than those that directories keep may lead to an entry. A source
+    /// that mixes file systems is judged by that of its root.
+    fn has_other_forms(&self, dir: &Dir) -> bool {
+        let name = self.path.file_name().map(OsStrExt::as_bytes);
+        let known = &mut self.pin_state().ignores_case;
+        *known = known.or_else(|| dir.ignores_case(name));
+        HAS_OTHER_FORMS || *known == Some(true)
     }
 
     /// Opens the root for a job; see [`open`](Self::open). Logs each file system that was unmounted

@@ -1,6 +1,8 @@
 //! Mounts for tests.
 
 use std::{
+    collections::BTreeMap,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -23,6 +25,20 @@ impl TestMount {
     /// devices.
     pub(super) fn image(image: &Path, at: &Path) -> Option<Self> {
         run("mount", &["-o", "loop", image.to_str().unwrap()], at).then(|| Self(at.to_owned()))
+    }
+
+    /// Mounts a new file system that ignores case. Returns `None` if there is no loop device, or no
+    /// program for exFAT.
+    pub(super) fn ignoring_case(at: &Path) -> Option<Self> {
+        let image = at.with_extension("exfat");
+        fs::File::create(&image).unwrap().set_len(20 << 20).unwrap();
+        let is_root = rustix::process::geteuid().is_root();
+        let options = ["-t", "exfat-fuse", "-o", "loop", image.to_str().unwrap()];
+        let is_mounted = is_root && run("mkfs.exfat", &[], &image) && run("mount", &options, at);
+        if !is_mounted {
+            println!("not tried: no exFAT can be mounted here");
+        }
+        is_mounted.then(|| Self(at.to_owned()))
     }
 
     /// Updates the mount point after an ancestor was renamed.
@@ -49,7 +65,7 @@ impl Drop for TestMount {
 
 /// Creates a file system of this type in a new file. Returns false if that is not possible.
 pub(super) fn make_image(kind: &str, image: &Path) -> bool {
-    std::fs::File::create(image).unwrap().set_len(20 << 20).unwrap();
+    fs::File::create(image).unwrap().set_len(20 << 20).unwrap();
     run(&format!("mkfs.{kind}"), &["-q"], image)
 }
 
@@ -57,4 +73,23 @@ fn run(program: &str, args: &[&str], path: &Path) -> bool {
     let mut command = Command::new(program);
     command.args(args).arg(path).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
+}
+
+/// Returns the paths below a directory with the contents of files.
+pub(super) fn contents(root: &Path) -> BTreeMap<String, Option<String>> {
+    let mut found = BTreeMap::new();
+    let mut below = vec![root.to_owned()];
+    while let Some(directory) = below.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            if path.is_dir() {
+                below.push(path);
+                found.insert(name, None);
+            } else {
+                found.insert(name, Some(fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    found
 }

@@ -21,7 +21,8 @@ use mirror_platform::{dir::Dir, stat::Stat};
 
 use super::{
     super::{
-        inode::Inode, process::cancel::CancelToken, source_root::DirKey, survey::is_empty_source,
+        inode::Inode, process::cancel::CancelToken, source_root::DirKey, spelling::SharedNames,
+        survey::is_empty_source,
     },
     DirectExecutor,
     applied_renames::AppliedRenames,
@@ -38,8 +39,7 @@ use crate::{
     report::Category,
 };
 
-/// Maximum number of failed paths that are reported one by one. Further failures are reported as
-/// their parent directories, and after as many of those, as the root.
+/// The most paths by which failures are reported, then parent directories; then it is the root.
 const MAX_REPORTED_PATHS: usize = 1000;
 
 /// Running copy job.
@@ -65,6 +65,8 @@ pub(super) struct CopyJob<'a> {
     pub(super) observed_deletions: CountedDeletions,
     /// Rename hints that were applied at the target.
     pub(super) applied_renames: AppliedRenames,
+    /// Entries that the target cannot have, because it ignores case.
+    pub(super) shared_names: SharedNames,
     /// Number of processed entries.
     pub(super) tally: Tally,
     /// Paths that are processed at the end.
@@ -207,6 +209,7 @@ impl<'a> CopyJob<'a> {
             unobserved_deletions: CountedDeletions::default(),
             observed_deletions: CountedDeletions::default(),
             applied_renames: AppliedRenames::default(),
+            shared_names: SharedNames::default(),
             tally: Tally::default(),
             deferred: DeferredPaths::default(),
             source_device,

@@ -51,6 +51,9 @@ impl DirContext<'_> {
 
     fn sync_once(&self, path: &TreePath, item: &Item, absent: bool) -> Result<(), EntryError> {
         let name = &*item.name;
+        if let Some(why) = self.job.shared_names.reason(path) {
+            return Err(EntryError::SharedName(why));
+        }
         // A new file has to be opened anyway. If that fails, the `stat` of its name reports the
         // reason.
         let file = if absent && item.is_file { file::open(self, name).ok() } else { None };

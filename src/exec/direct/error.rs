@@ -29,6 +29,8 @@ pub(super) enum EntryError {
     Unobserved,
     /// The entry is on an excluded file system.
     OtherDevice,
+    /// The target cannot have the entry beside another one, for this reason.
+    SharedName(String),
 }
 
 /// Returns a function that converts an error of a system call on the source.
@@ -119,6 +121,7 @@ impl EntryError {
                     .unwrap_or_default();
                 format!("cannot {action} {target}{path}: {}{remedy}", os_message(error))
             }
+            Self::SharedName(why) => format!("cannot copy {source}{path}: {why}"),
             Self::Blocked => format!(
                 "cannot replace {target}{path}: it is a directory with entries that must not be \
                  deleted"

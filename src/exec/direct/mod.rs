@@ -67,6 +67,7 @@ use super::{
     Executor,
     process::cancel::CancelToken,
     source_root::SourceRoot,
+    spelling::CaseSides,
     target_identity::TargetIdentity,
     trusted_path::{self, TrustedOpenError},
 };
@@ -120,6 +121,11 @@ pub(crate) struct DirectSettings {
 /// finest one if it cannot be measured.
 pub(super) fn timestamp_granularity(target: &Dir) -> u64 {
     capabilities::TargetCapabilities::probe(target, false).granularity.step()
+}
+
+/// Returns true if names that differ only in case are the same below `target`, which may be empty.
+pub(super) fn ignores_case(target: &Dir) -> bool {
+    capabilities::TargetCapabilities::probe(target, false).folds_case
 }
 
 /// Returns the number of processors, limited to a range of 2 to 8.
@@ -228,7 +234,12 @@ impl Executor for DirectExecutor {
         };
         self.state.probe(&target, self.privileged);
         self.state.observed_holds.begin(&job.work);
-        let copy_job = CopyJob::new(self, &job.work, source, target, cancel);
+        let mut copy_job = CopyJob::new(self, &job.work, source, target, cancel);
+        if copy_job.capabilities().folds_case {
+            let (source, target, filter) = (&copy_job.source, &copy_job.target, copy_job.filter());
+            let sides = CaseSides { source, target, filter };
+            copy_job.shared_names = sides.respell(&job.work.paths());
+        }
         self.copy(&copy_job, &job.work);
         let all = copy_job.is_full();
         let outcome = copy_job.into_outcome();

@@ -153,6 +153,7 @@ impl RsyncRun<'_> {
         let deletes = self.executor.plan.options.delete.applies(TransferPhase::Running);
         let mut groups = TransferGroups::new(&found, evidence, self.target(), deletes);
         groups.group_hardlinks(&found.entries, &in_trees);
+        self.delete_other_cases(&mut groups, &found, evidence)?;
         let (compared, links) = self.merge_comparisons(&mut groups);
         self.transfer_changes(&mut groups, &links, evidence)?;
         self.transfer_compared(&groups, &compared)?;
@@ -247,6 +248,9 @@ impl RsyncRun<'_> {
         if deleted.is_empty() {
             return Ok(());
         }
+        // Another name may lead to an entry by now, and rsync has transferred it under this one.
+        let (found, _) = self.split_found(deleted);
+        self.delete_paths(&found, self.observed_terms())?;
         let dirty = |path: &TreePath| DirtyPath { path: path.clone(), scope: Scope::Tree };
         let paths = deleted.iter().map(dirty).collect();
         let found = self.survey(&paths, evidence.observed);

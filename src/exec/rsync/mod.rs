@@ -204,6 +204,7 @@ impl RsyncExecutor {
                 paths.insert(path, Scope::Tree);
             }
         }
+        run.respell(&work.paths());
         match work {
             Work::Full { observed } => run.transfer_full(TransferPhase::Startup, observed)?,
             Work::Batch { paths, observed, renames } => {

@@ -24,19 +24,23 @@ const UNMOUNTED_SOURCE: &str =
 
 impl RsyncRun<'_> {
     /// Returns the call with rules that protect what was unmounted in the source, or is mounted in
-    /// the target, from deletion.
+    /// the target, from deletion, and that hide what the target cannot have.
     pub(super) fn with_protected_mounts<'c>(&self, call: &'c RsyncCall) -> Cow<'c, RsyncCall> {
         let (absent, mounted) = (self.absent(), self.mounted_in_target());
-        if absent.is_empty() && mounted.is_empty() {
+        if absent.is_empty() && mounted.is_empty() && self.shared_names.is_empty() {
             return Cow::Borrowed(call);
         }
         let paths = absent.paths().chain(mounted.paths());
-        Cow::Owned(call.clone().protecting(paths).hiding(absent.bare_mount_points()))
+        let hidden = absent.bare_mount_points().chain(&self.shared_names);
+        Cow::Owned(call.clone().protecting(paths).hiding(hidden))
     }
 
     /// Removes protected paths from the survey, and records the changes that they prevent as
     /// failures. A directory around a protected path loses its other entries.
     pub(super) fn drop_protected(&mut self, found: &mut Survey) {
+        let shared = &self.shared_names;
+        found.entries.retain(|entry| !shared.contains(&entry.path));
+        found.trees.retain(|path| !shared.contains(path));
         let (absent, mounted) = (self.absent(), self.mounted_in_target());
         if absent.is_empty() && mounted.is_empty() {
             return;

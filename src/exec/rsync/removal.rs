@@ -16,6 +16,7 @@ use super::{
     run::RsyncRun,
     transfer_groups::{ChangeEvidence, TransferGroups},
 };
+use crate::exec::{spelling::differs_in_case, survey::Survey};
 
 impl RsyncRun<'_> {
     /// Returns the terms for deletions that the watcher reported.
@@ -97,18 +98,58 @@ impl RsyncRun<'_> {
         })
     }
 
-    /// Returns the paths that can be deleted by a list. If the receiver does not support that,
-    /// deletes them by rules, and returns none.
+    /// Deletes the old names of what differs from them in case only, before the new names are
+    /// transferred: a target that ignores case has one entry for both. What a local target does is
+    /// known.
+    pub(super) fn delete_other_cases(
+        &mut self,
+        groups: &mut TransferGroups,
+        found: &Survey,
+        evidence: ChangeEvidence<'_>,
+    ) -> Result<(), Outcome> {
+        if groups.deleted.is_empty() || self.target().is_some() {
+            return Ok(());
+        }
+        let present = found.entries.iter().map(|entry| &entry.path).chain(&found.trees);
+        let is_other_case = differs_in_case(present);
+        let mut old: Vec<_> = groups.deleted.extract_if(.., |path| is_other_case(path)).collect();
+        let renamed: Vec<_> =
+            self.take_renamed(&mut old, evidence).into_iter().map(any_kind).collect();
+        self.delete_paths(&renamed, RENAMED)?;
+        let old: Vec<_> = old.into_iter().map(any_kind).collect();
+        self.delete_paths(&old, self.observed_terms())
+    }
+
+    /// Returns the paths that can be deleted by a list, and deletes the others by rules.
     pub(super) fn deletable_by_list(
         &mut self,
         missing: &[TreePath],
         terms: DeletionTerms,
     ) -> Result<Vec<TreePath>, Outcome> {
-        if !self.executor.state.capabilities.lacks_delete_missing_args.is_set() {
-            return Ok(missing.to_vec());
-        }
-        let names: Vec<_> = missing.iter().map(|path| (path.clone(), UnwantedKind::Any)).collect();
-        self.delete_paths(&names, terms)?;
-        Ok(Vec::new())
+        let no_list = self.executor.state.capabilities.lacks_delete_missing_args.is_set();
+        let (by_rules, listed) = if no_list || self.target_ignores_case {
+            // On a target that ignores case, a list would delete what has the other name.
+            (missing.iter().cloned().map(any_kind).collect(), Vec::new())
+        } else {
+            self.split_found(missing)
+        };
+        self.delete_paths(&by_rules, terms)?;
+        Ok(listed)
     }
+
+    /// Splits off the missing paths that rsync would find in a source that ignores case, by another
+    /// name of an entry.
+    pub(super) fn split_found(
+        &self,
+        missing: &[TreePath],
+    ) -> (Vec<(TreePath, UnwantedKind)>, Vec<TreePath>) {
+        let (found, others): (Vec<_>, Vec<_>) =
+            missing.iter().cloned().partition(|it| self.root.finds_by_other_name(it.as_bytes()));
+        (found.into_iter().map(any_kind).collect(), others)
+    }
+}
+
+/// Returns the path as one that must not exist on the target, whatever it is there.
+pub(super) const fn any_kind(path: TreePath) -> (TreePath, UnwantedKind) {
+    (path, UnwantedKind::Any)
 }

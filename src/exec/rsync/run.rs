@@ -1,17 +1,28 @@
 //! State of a running job.
 
-use std::{cell::OnceCell, os::fd::OwnedFd, sync::Arc, time::SystemTime};
+use std::{
+    cell::OnceCell,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    path::Path,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use mirror_core::{
     guard::{AcceptedDeletions, DeletionTerms},
-    job::{DirtyPath, Failure, HeldDeletions, Outcome},
+    job::{DirtyPath, Failure, HeldDeletions, Outcome, Scope},
     path::TreePath,
+    queue::PathSet,
 };
 use mirror_platform::dir::Dir;
 
 use super::{RsyncExecutor, call_paths::CallPaths, link_groups::LinkGroups};
 use crate::{
-    exec::process::{cancel::CancelToken, end::ProcessExit},
+    exec::{
+        direct::ignores_case,
+        process::{cancel::CancelToken, end::ProcessExit},
+        spelling::CaseSides,
+    },
     report::{Category, ShownProgress},
 };
 
@@ -46,6 +57,10 @@ pub(super) struct RsyncRun<'a> {
     pub(super) progress: Option<ShownProgress>,
     /// The target directory, if it is on this machine.
     target: OnceCell<Option<Dir>>,
+    /// True if the target is on this machine and ignores case.
+    pub(super) target_ignores_case: bool,
+    /// Entries that the target cannot have, because it ignores case.
+    pub(super) shared_names: Vec<TreePath>,
 }
 
 impl<'a> RsyncRun<'a> {
@@ -67,6 +82,8 @@ impl<'a> RsyncRun<'a> {
             target_lock: state.target_identity.path().and_then(lock),
             progress: None,
             target: OnceCell::new(),
+            target_ignores_case: false,
+            shared_names: Vec::new(),
         }
     }
 
@@ -113,6 +130,28 @@ impl<'a> RsyncRun<'a> {
             let text =
                 format_args!("removed the temporary file {path} of an rsync that was killed");
             self.executor.log.say(Category::Debug("Exec"), text);
+        }
+    }
+
+    /// Gives the entries of a local target that ignores case the names of the source. Entries that
+    /// the target cannot have count as failed.
+    pub(super) fn respell(&mut self, paths: &PathSet) {
+        let path = self.executor.state.target_identity.path();
+        let name = path.and_then(Path::file_name).map(OsStrExt::as_bytes);
+        let Some(target) = self.target() else { return };
+        // A look does not change the target. Only if it has no name with a letter, a file is made.
+        let answer = target.ignores_case(name);
+        if !answer.unwrap_or_else(|| ignores_case(target)) {
+            return;
+        }
+        self.target_ignores_case = true;
+        let Some(target) = self.target() else { return };
+        let sides = CaseSides { source: self.root, target, filter: &self.executor.filter };
+        for shared in sides.respell(paths).iter() {
+            let why = Failure::new(format!("cannot copy {}: {}", shared.path, shared.reason()));
+            let path = shared.path.clone();
+            self.failed.push((DirtyPath { path, scope: Scope::Entry }, why));
+            self.shared_names.push(shared.path.clone());
         }
     }
 

@@ -9,7 +9,7 @@ struct RequiredProgram {
     needed_for: &'static str,
 }
 
-const PROGRAMS: [RequiredProgram; 11] = [
+const PROGRAMS: [RequiredProgram; 13] = [
     RequiredProgram {
         name: "rsync",
         debian_package: "rsync",
@@ -41,6 +41,16 @@ const PROGRAMS: [RequiredProgram; 11] = [
         name: "faketime",
         debian_package: "faketime",
         needed_for: "clocks that step",
+    },
+    RequiredProgram {
+        name: "mount.exfat-fuse",
+        debian_package: "exfat-fuse",
+        needed_for: "file systems that ignore case",
+    },
+    RequiredProgram {
+        name: "mkfs.exfat",
+        debian_package: "exfatprogs",
+        needed_for: "file systems that ignore case",
     },
     RequiredProgram { name: "chromium", debian_package: "chromium", needed_for: "the status page" },
     RequiredProgram {

@@ -2,6 +2,7 @@
 
 mod attributes;
 mod budget;
+mod case;
 mod churn;
 mod disks;
 mod filters;

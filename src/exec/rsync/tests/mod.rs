@@ -1,6 +1,7 @@
 //! Tests with the real rsync, or with a script in its place.
 
 mod calls;
+mod case;
 mod churn;
 mod content;
 mod deletion_guard;

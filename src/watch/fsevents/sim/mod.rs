@@ -118,7 +118,8 @@ struct PlayedHarness {
     covering: BTreeMap<MirrorId, usize>,
     uncovered: BTreeSet<MirrorId>,
     mounted: Option<String>,
-    /// While names change all the time, only a mirror that compares them is right.
+    /// While names change all the time, only a mirror that compares them is right. The executors
+    /// always do; while names are quiet, the backend is tested without that help.
     compares_names: bool,
     rng: WatchRng,
 }

@@ -47,7 +47,8 @@ impl RsyncCall {
     /// below them from deletion, even if a directory above is deleted.
     #[must_use]
     pub fn protecting<'a>(mut self, paths: impl IntoIterator<Item = &'a TreePath>) -> Self {
-        self.prepend_rules(b"P", paths);
+        // This pattern matches a directory, and what is below it on the receiver.
+        self.prepend_rules(b"P", b"/***", paths);
         self
     }
 
@@ -55,12 +56,17 @@ impl RsyncCall {
     /// below them from being sent.
     #[must_use]
     pub fn hiding<'a>(mut self, paths: impl IntoIterator<Item = &'a TreePath>) -> Self {
-        self.prepend_rules(b"H", paths);
+        self.prepend_rules(b"H", b"", paths);
         self
     }
 
-    fn prepend_rules<'a>(&mut self, rule: &[u8], paths: impl IntoIterator<Item = &'a TreePath>) {
-        let rule = |path| [b"--filter=", rule, b" ", &escaped(path), b"/***"].concat();
+    fn prepend_rules<'a>(
+        &mut self,
+        rule: &[u8],
+        end: &[u8],
+        paths: impl IntoIterator<Item = &'a TreePath>,
+    ) {
+        let rule = |path| [b"--filter=", rule, b" ", &escaped(path), end].concat();
         self.command.args.splice(0..0, paths.into_iter().map(rule));
     }
 
