@@ -12,7 +12,7 @@ impl Engine {
     /// Handles one message.
     pub(super) fn handle_message(&mut self, message: Message, effects: &mut Vec<Effect>) {
         let now = self.now();
-        self.freed_memory.count(1);
+        self.freed_memory.count(1, now);
         match message {
             Message::Watch => self.take_watch_messages(effects),
             Message::SourcePathChanged(mirror) => self.update_sources(&[mirror], effects),
@@ -62,7 +62,7 @@ impl Engine {
     fn take_watch_messages(&mut self, effects: &mut Vec<Effect>) {
         let mut changed = Vec::new();
         let messages = self.watch.take();
-        self.freed_memory.count(messages.len());
+        self.freed_memory.count(messages.len(), self.now());
         for message in messages {
             if let WatchMessage::RootRepointed(mirror) = message {
                 changed.push(mirror);

@@ -210,7 +210,7 @@ impl Engine {
             self.step_snapshots();
             self.service.step(&self.fleet, self.now(), self.jobs.any_running());
             let has_work = !self.next_inputs.is_empty() || self.has_requests();
-            self.freed_memory.release(has_work || self.jobs.any_running());
+            self.freed_memory.release(self.now(), has_work || self.jobs.any_running());
             if !has_work && !self.wait(&mut effects) {
                 return ExitCode::FAILURE;
             }
@@ -311,6 +311,8 @@ impl Engine {
         let service = self.service.due(self.jobs.any_running());
         let snapshot = self.next_snapshot().filter(|_| self.fleet.is_running());
         let requested = flush.into_iter().chain(service).chain(snapshot);
+        let memory = self.freed_memory.due(self.jobs.any_running());
+        let requested = requested.chain(memory);
         let wakeup = self.fleet.next_wakeup().into_iter().chain(status).chain(requested).min();
         let wakeup = wakeup.map(|at| at - self.now());
         let calendar = self.calendar.wait(Zoned::now);
