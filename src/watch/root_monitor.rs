@@ -229,7 +229,7 @@ impl RootMonitor {
             // It hides those that were mounted there before.
             let hidden = below.values_mut().filter(|other| other.point == mount.point);
             hidden.for_each(|other| other.identity = None);
-            let identity = if is_blocking(&mount.fs_type) { None } else { identity(&mount.point) };
+            let identity = if mount.may_block { None } else { identity(&mount.point) };
             below.insert(mount.id, KnownMount { point: mount.point.clone(), identity });
         }
         below
@@ -240,14 +240,6 @@ impl KnownMount {
     fn is_replaced_by(&self, other: &Self) -> bool {
         self.identity.is_some() && other.identity.is_some() && self.identity != other.identity
     }
-}
-
-/// Returns true if opening a directory of this type of file system may take as long as a server or
-/// a program does not answer.
-fn is_blocking(fs_type: &[u8]) -> bool {
-    const TYPES: [&[u8]; 9] =
-        [b"nfs", b"cifs", b"smb", b"fuse", b"9p", b"ceph", b"afs", b"autofs", b"vboxsf"];
-    TYPES.iter().any(|prefix| fs_type.starts_with(prefix))
 }
 
 fn identity(point: &[u8]) -> Option<DirIdentity> {

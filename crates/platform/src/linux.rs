@@ -8,6 +8,7 @@ pub mod fanotify;
 pub mod file_attributes;
 pub mod file_handle;
 pub mod inotify;
+mod known_file_systems;
 pub mod leaf_dirs;
 pub(crate) mod listing;
 pub mod lookup;

@@ -8,6 +8,7 @@ pub(crate) mod dir_watches;
 pub mod file_attributes;
 pub mod file_handle;
 pub mod fsevents;
+mod known_file_systems;
 mod kqueue;
 pub(crate) mod listing;
 pub mod lookup;

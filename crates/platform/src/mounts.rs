@@ -10,8 +10,9 @@ pub struct MountInfo {
     pub id: u64,
     /// Absolute path of the mount point.
     pub point: Vec<u8>,
-    /// Type of the file system, such as `ext4`.
-    pub fs_type: Vec<u8>,
+    /// True if opening a directory of the mount may take as long as another machine or a program
+    /// does not answer.
+    pub may_block: bool,
     /// Source of the mount: a device, the export of a server, or an arbitrary word.
     pub source: Vec<u8>,
 }

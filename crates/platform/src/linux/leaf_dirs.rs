@@ -6,16 +6,14 @@
 
 use std::io;
 
-use rustix::fs::{FsWord, fstatfs};
+use rustix::fs::fstatfs;
 
+use super::{known_file_systems::KnownFileSystem, read_file_system_type::magic};
 use crate::dir::Dir;
 
-/// Link count of a directory without subdirectories.
+/// Link count of a directory without subdirectories. ext4 stops counting at 65,000 subdirectories
+/// and reports 1 then.
 const LEAF_LINKS: u32 = 2;
-
-/// File systems that count links this way, by the magic numbers of `statfs(2)`: ext2 to ext4, XFS
-/// and tmpfs. ext4 stops counting at 65,000 subdirectories and reports 1 then.
-const COUNTING_FILE_SYSTEMS: [FsWord; 3] = [0xef53, 0x5846_5342, 0x0102_1994];
 
 /// Test for directories without subdirectories on one file system, if that counts links.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +30,7 @@ impl LeafDirs {
     /// As `statx(2)` and `fstatfs(2)`.
     pub fn for_file_system_of(dir: &Dir) -> io::Result<Self> {
         let device = dir.stat(b"")?.device;
-        let counts = COUNTING_FILE_SYSTEMS.contains(&fstatfs(dir)?.f_type);
+        let counts = KnownFileSystem::of_magic(magic(&fstatfs(dir)?)).counts_subdirectories;
         Ok(Self { counting: counts.then_some(device) })
     }
 

@@ -8,6 +8,7 @@ use std::{
 
 use rustix::event::PollFlags;
 
+use super::known_file_systems::KnownFileSystem;
 use crate::mounts::MountInfo;
 
 /// The mount table. Its descriptor reports priority data to `poll(2)` after each change.
@@ -55,8 +56,8 @@ fn parse(line: &[u8]) -> Option<MountInfo> {
     let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let point = unescape(fields.nth(3)?);
     fields.find(|field| *field == b"-")?;
-    let fs_type = unescape(fields.next()?);
-    Some(MountInfo { id, point, fs_type, source: unescape(fields.next()?) })
+    let may_block = KnownFileSystem::may_block(&unescape(fields.next()?));
+    Some(MountInfo { id, point, may_block, source: unescape(fields.next()?) })
 }
 
 /// Decodes spaces, tabs, newlines and backslashes, which are written as `\` with three octal
@@ -88,9 +89,16 @@ mod tests {
     fn escaped_mount_points_are_decoded() {
         let line = b"36 35 98:0 /mnt1 /a\\040b\\134c/\xff rw,noatime master:1 - ext3 /dev/root rw";
         let (point, source) = (b"/a b\\c/\xff".to_vec(), b"/dev/root".to_vec());
-        let fs_type = b"ext3".to_vec();
-        assert_eq!(parse(line), Some(MountInfo { id: 36, point, fs_type, source }));
+        assert_eq!(parse(line), Some(MountInfo { id: 36, point, may_block: false, source }));
         assert_eq!(parse(b""), None);
+    }
+
+    #[test]
+    fn mounts_that_depend_on_others_may_block() {
+        let may_block = |line: &[u8]| parse(line).unwrap().may_block;
+        assert!(may_block(b"40 35 0:50 / /mnt rw - fuse.sshfs host:/ rw,user_id=0"));
+        assert!(may_block(b"41 35 0:51 / /share rw,nodev - virtiofs share rw"));
+        assert!(!may_block(b"42 35 8:1 / /boot rw - vfat /dev/sda1 rw"));
     }
 
     #[test]

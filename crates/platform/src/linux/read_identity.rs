@@ -15,7 +15,10 @@ use rustix::{
     ioctl::{Getter, Opcode, ioctl, opcode},
 };
 
-use super::read_file_system_type::magic;
+use super::{
+    known_file_systems::{ContentKeeper, FileSystemLifetime, KnownFileSystem},
+    read_file_system_type::magic,
+};
 use crate::{
     file_handle::FileHandle,
     identity::{DirIdentity, FileSystem, InodeIdentity},
@@ -26,33 +29,8 @@ use crate::{
 /// the bit and return the reusable id.
 const UNIQUE_MOUNT: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 
-/// File systems that assign a new inode number to a directory after dropping it from their cache:
-/// FAT, exFAT and FUSE (magic numbers of `statfs(2)`).
-const UNSTABLE_INODES: [u64; 3] = [0x4d44, 0x2011_bab0, 0x6573_5546];
-
-/// File systems without an identity of their own, for which the mount table names the server and
-/// its export: NFS, CIFS, SMB2, SMB, FUSE, 9p, Ceph, AFS and vboxsf.
-const NAMED_BY_SERVER: [u64; 9] = [
-    0x6969,
-    0xff53_4d42,
-    0xfe53_4d42,
-    0x517b,
-    0x6573_5546,
-    0x0102_1997,
-    0x00c3_6400,
-    0x5346_414f,
-    0x786f_4256,
-];
-
 /// Directory in which udev links the UUID of each volume to its block device.
 const BY_UUID_DIR: &str = "/dev/disk/by-uuid";
-
-/// File systems that are gone after a restart of the machine: tmpfs and ramfs (magic numbers of
-/// `statfs(2)`).
-const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
-
-/// overlayfs: each new container has another one.
-const OVERLAY: u64 = 0x794c_7630;
 
 impl DirIdentity {
     /// Reads the identity of an open directory, which may be opened with `O_PATH`.
@@ -62,7 +40,8 @@ impl DirIdentity {
     /// As `statx(2)` and `fstatfs(2)`.
     pub fn of(directory: impl AsFd) -> io::Result<Self> {
         let directory = directory.as_fd();
-        let has_unstable_inodes = UNSTABLE_INODES.contains(&magic_of(directory)?);
+        let has_unstable_inodes =
+            KnownFileSystem::of_magic(magic_of(directory)?).has_unstable_inodes;
         Self::read(directory, AtFlags::EMPTY_PATH, has_unstable_inodes)
     }
 
@@ -128,7 +107,7 @@ impl FileSystem {
         let magic = magic_of(directory)?;
         let uuid = uuid_of(directory);
         let fsid = fsid_of(directory)?.filter(|&fsid| fsid != encode_device(major, minor));
-        let volume = if NAMED_BY_SERVER.contains(&magic) {
+        let volume = if KnownFileSystem::of_magic(magic).keeper == ContentKeeper::Server {
             mount_source(stat.stx_mnt_id)
         } else if uuid.is_none() && fsid.is_none() {
             volume_name(major, minor)
@@ -138,17 +117,22 @@ impl FileSystem {
         Ok(Self { magic, uuid, fsid, volume, device: Some((major, minor)) })
     }
 
-    /// Returns true if it is on another machine, or may be, whose clock sets the times of files.
+    /// Returns true if other machines use it, or may do so, whose clocks set the times of files.
     #[must_use]
     pub fn is_remote(&self) -> bool {
-        NAMED_BY_SERVER.contains(&self.magic)
+        KnownFileSystem::of_magic(self.magic).keeper.is_shared()
     }
 
     /// Returns true if a later run may find the same file system: unless that is in the same boot
-    /// of the machine, another one has the place of a file system in memory.
+    /// of the machine, another one has the place of a file system in memory. Each new container has
+    /// another overlayfs.
     #[must_use]
     pub fn is_lasting(&self, is_same_boot: bool) -> bool {
-        self.magic != OVERLAY && (is_same_boot || !IN_MEMORY.contains(&self.magic))
+        match KnownFileSystem::of_magic(self.magic).lifetime {
+            FileSystemLifetime::Lasting => true,
+            FileSystemLifetime::Boot => is_same_boot,
+            FileSystemLifetime::Container => false,
+        }
     }
 }
 

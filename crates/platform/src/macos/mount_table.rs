@@ -7,7 +7,10 @@ use std::{
 
 use rustix::event::PollFlags;
 
-use super::kqueue::{KernelQueue, QueueEvent};
+use super::{
+    known_file_systems::is_shared,
+    kqueue::{KernelQueue, QueueEvent},
+};
 use crate::mounts::MountInfo;
 
 /// A file system was mounted, or unmounted: `<sys/mount.h>`.
@@ -71,7 +74,7 @@ impl MountInfo {
         Self {
             id: mount_id(found),
             point: text(&found.f_mntonname),
-            fs_type: text(&found.f_fstypename),
+            may_block: is_shared(found),
             source: text(&found.f_mntfromname),
         }
     }

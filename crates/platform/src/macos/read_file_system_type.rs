@@ -8,6 +8,7 @@ use std::{
     path::Path,
 };
 
+use super::known_file_systems::is_shared;
 use crate::file_system_type::FileSystemType;
 
 impl FileSystemType {
@@ -27,7 +28,6 @@ impl FileSystemType {
         let found = unsafe { found.assume_init() };
         // SAFETY: the kernel ends the name with a zero.
         let name = unsafe { CStr::from_ptr(found.f_fstypename.as_ptr()) };
-        let is_local = found.f_flags & libc::MNT_LOCAL.cast_unsigned() != 0;
-        Ok(Self { name: name.to_str().ok().map(Into::into), is_shared: !is_local })
+        Ok(Self { name: name.to_str().ok().map(Into::into), is_shared: is_shared(&found) })
     }
 }

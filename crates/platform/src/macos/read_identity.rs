@@ -12,22 +12,12 @@ use std::{
 
 use rustix::fs::{Mode, OFlags, fstat, fstatfs, major, minor, open};
 
+use super::known_file_systems::{KnownFileSystem, type_of};
 use crate::{
     identity::{DirIdentity, FileSystem, InodeIdentity},
     lookup::{LOOKUP, path_of},
     mount_table::{mount_id, text},
 };
-
-/// File systems that assign a new inode number to a directory after dropping it from their cache.
-const UNSTABLE_INODES: [&[u8]; 5] = [b"msdos", b"exfat", b"macfuse", b"osxfuse", b"ftp"];
-
-/// File systems without an identity of their own, for which the mount table names the server and
-/// its export.
-const NAMED_BY_SERVER: [&[u8]; 7] =
-    [b"nfs", b"smbfs", b"afpfs", b"webdav", b"ftp", b"macfuse", b"osxfuse"];
-
-/// File systems that are gone after a restart of the machine.
-const IN_MEMORY: [&[u8]; 1] = [b"tmpfs"];
 
 impl DirIdentity {
     /// Reads the identity of an open directory, which may be opened only for lookups.
@@ -40,7 +30,8 @@ impl DirIdentity {
         let (stat, mount) = (fstat(directory)?, fstatfs(directory)?);
         let is_mount_root = path_of(directory)
             .is_ok_and(|path| path.as_os_str().as_bytes() == text(&mount.f_mntonname));
-        let has_number = is_mount_root || !is_of(type_of(&mount), &UNSTABLE_INODES);
+        let has_number =
+            is_mount_root || !KnownFileSystem::of_type(type_of(&mount)).has_unstable_inodes;
         let birth = (stat.st_birthtime, u32::try_from(stat.st_birthtime_nsec).unwrap_or_default());
         let inode = InodeIdentity {
             number: if has_number { stat.st_ino } else { 0 },
@@ -83,7 +74,7 @@ impl FileSystem {
         let directory = directory.as_fd();
         let (stat, mount) = (fstat(directory)?, fstatfs(directory)?);
         let magic = type_of(&mount);
-        let is_remote = is_of(magic, &NAMED_BY_SERVER);
+        let is_remote = KnownFileSystem::of_type(magic).is_served;
         let uuid = if is_remote { None } else { uuid_of(&mount) };
         // The source of a local mount is a device node, whose name changes like its number.
         let volume = is_remote.then(|| OsString::from_vec(text(&mount.f_mntfromname)));
@@ -92,32 +83,18 @@ impl FileSystem {
         Ok(Self { magic, uuid, fsid: None, volume, device })
     }
 
-    /// Returns true if it is on another machine, or may be, whose clock sets the times of files.
+    /// Returns true if other machines use it, or may do so, whose clocks set the times of files.
     #[must_use]
     pub fn is_remote(&self) -> bool {
-        is_of(self.magic, &NAMED_BY_SERVER)
+        KnownFileSystem::of_type(self.magic).is_served
     }
 
     /// Returns true if a later run may find the same file system: unless that is in the same boot
     /// of the machine, another one has the place of a file system in memory.
     #[must_use]
     pub fn is_lasting(&self, is_same_boot: bool) -> bool {
-        is_same_boot || !is_of(self.magic, &IN_MEMORY)
+        is_same_boot || !KnownFileSystem::of_type(self.magic).is_in_memory
     }
-}
-
-/// Returns the type of a file system as a number. `f_type` is assigned when its driver is loaded,
-/// so this is the start of its name.
-fn type_of(mount: &libc::statfs) -> u64 {
-    encode_type(&text(&mount.f_fstypename))
-}
-
-fn encode_type(name: &[u8]) -> u64 {
-    name.iter().take(8).fold(0, |number, &byte| number << 8 | u64::from(byte))
-}
-
-fn is_of(magic: u64, types: &[&[u8]]) -> bool {
-    types.iter().any(|name| encode_type(name) == magic)
 }
 
 /// Reply to a request for `ATTR_VOL_UUID`.
