@@ -119,6 +119,8 @@ pub(super) struct CallReport {
     pub(super) refusal: Option<RemoteRefusal>,
     /// The first diagnostic that says that the file system of the target failed.
     broken_target: Option<String>,
+    /// True if a diagnostic says that it is read-only.
+    is_read_only: bool,
     remedy: Option<&'static str>,
 }
 
@@ -233,6 +235,7 @@ impl CallReport {
     fn add_unwritable(&mut self, line: &[u8], owned: Vec<DirtyPath>, text: impl Fn() -> String) {
         if reports_broken_file_system(line) {
             self.broken_target.get_or_insert_with(&text);
+            self.is_read_only |= line.ends_with(READ_ONLY);
         }
         for DirtyPath { path, .. } in &owned {
             if self.is_full() {
@@ -368,18 +371,26 @@ impl CallReport {
     /// Returns the directories whose times may be wrong although rsync has said nothing: at its end
     /// it restores the times of directories in which it has changed something, and ignores errors
     /// of that.
+    ///
+    /// In a tree that may be any of them. It is compared as a whole if the target became read-only,
+    /// which is an event. An I/O error may be that of one file for good: then each retry of that
+    /// would compare the tree.
     fn silently_failed<'a>(
         &'a self,
         call_paths: CallPaths<'_>,
     ) -> impl Iterator<Item = (DirtyPath, &'a String)> {
-        let parents: BTreeSet<TreePath> = self
-            .broken_target
-            .iter()
-            .flat_map(|_| call_paths.dirty_paths().filter_map(|dirty| dirty.path.parent()))
-            .filter(|path| !self.failed.contains_key(path))
-            .collect();
-        let dirty = |path| DirtyPath { path, scope: Scope::Entry };
-        parents.into_iter().map(dirty).zip(self.broken_target.iter().cycle())
+        let silent = |dirty: DirtyPath| {
+            let above = dirty.path.parent().map(|path| DirtyPath { path, scope: Scope::Entry });
+            let tree = (self.is_read_only && dirty.scope == Scope::Tree).then_some(dirty);
+            above.into_iter().chain(tree)
+        };
+        let is_known = |dirty: &DirtyPath| {
+            self.failed.get(&dirty.path).is_some_and(|(scope, _)| *scope >= dirty.scope)
+        };
+        let broken = self.broken_target.iter();
+        let paths = broken.flat_map(|_| call_paths.dirty_paths()).flat_map(silent);
+        let found: BTreeSet<DirtyPath> = paths.filter(|dirty| !is_known(dirty)).collect();
+        found.into_iter().zip(self.broken_target.iter().cycle())
     }
 
     fn failed_ancestor(&self, path: &TreePath) -> Option<&String> {
@@ -399,10 +410,13 @@ impl CallReport {
     }
 }
 
+/// The end of a diagnostic about a read-only file system.
+const READ_ONLY: &[u8] = b"Read-only file system (30)";
+
 /// Returns true if the file system of the target became read-only or fails, so that other changes
 /// of the call may have failed, too.
 fn reports_broken_file_system(line: &[u8]) -> bool {
-    let ends: [&[u8]; 2] = [b"Read-only file system (30)", b"Input/output error (5)"];
+    let ends: [&[u8]; 2] = [READ_ONLY, b"Input/output error (5)"];
     ends.iter().any(|end| line.ends_with(end))
 }
 
@@ -535,6 +549,25 @@ mod tests {
         for error in ["Read-only file system (30)", "Input/output error (5)"] {
             assert_eq!(fails(error), ["/d/x Entry", "/ Entry", "/d Entry", "/e/f Entry"]);
         }
+    }
+
+    #[test]
+    fn trees_are_retried_if_the_target_became_read_only() {
+        let (entries, trees) = (paths(&["a"]), paths(&["d", "e/f"]));
+        let some = CallPaths { entries: &entries, trees: &trees, ..CallPaths::default() };
+        let fails = |error: &str, call_paths| {
+            let line = format!(r#"rsync: [receiver] mkstemp "/dst/d/x/.y" failed: {error}"#);
+            failed(&[&line, END], call_paths)
+        };
+        let read_only = "Read-only file system (30)";
+        assert_eq!(
+            fails(read_only, some),
+            ["/d/x/.y Tree", "/ Entry", "/d Tree", "/e Entry", "/e/f Tree"]
+        );
+        assert_eq!(fails(read_only, CallPaths::root(Scope::Tree)), ["/d/x/.y Tree", "/ Tree"]);
+        let io = "Input/output error (5)";
+        assert_eq!(fails(io, some), ["/d/x/.y Tree", "/ Entry", "/e Entry"]);
+        assert_eq!(fails(io, CallPaths::root(Scope::Tree)), ["/d/x/.y Tree"]);
     }
 
     #[test]
