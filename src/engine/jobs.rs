@@ -296,17 +296,13 @@ fn run_as_child(job: &Job, executor: &dyn Executor, cancel: &CancelToken, log: &
                 sort_failures(more, &mut remaining);
                 let by_itself = |path| Work::Large { path, observed: Arc::clone(observed) };
                 remaining.extend(large.into_iter().map(by_itself));
-                for held in &held {
-                    log.say(Category::Warn, log_events::describe_held(held));
-                }
+                log_events::log_held(log, "", &held, &held);
             }
             Outcome::SourceGone(failure) => {
                 return ChildExit::Partial(vec![(DirtyPath::root_tree(), failure)]);
             }
             Outcome::HookFailed { failure, held, .. } => {
-                for held in &held {
-                    log.say(Category::Warn, log_events::describe_held(held));
-                }
+                log_events::log_held(log, "", &held, &held);
                 log.say(Category::Warn, &failure.message);
                 return ChildExit::Code(failure.code.unwrap_or(255));
             }

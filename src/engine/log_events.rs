@@ -110,10 +110,8 @@ fn log_mirror_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
 fn log_deletion_event(log: &Log, instance: &SyncInstance, event: &DeletionEvent) {
     let route = route(instance);
     match event {
-        DeletionEvent::Held(all) => {
-            for held in all {
-                log.say(Category::Warn, format_args!("{route}: {}", describe_held(held)));
-            }
+        DeletionEvent::Held { found, all } => {
+            log_held(log, &format!("{route}: "), found, all);
         }
         DeletionEvent::NoneHeld(end) => {
             let why = match end {
@@ -130,14 +128,21 @@ fn log_deletion_event(log: &Log, instance: &SyncInstance, event: &DeletionEvent)
     }
 }
 
-/// Describes held deletions and their remedy.
-pub(super) fn describe_held(held: &HeldDeletions) -> String {
+/// Warns of the deletions `found`, which are held together with `all` others.
+pub(super) fn log_held(log: &Log, prefix: &str, found: &[HeldDeletions], all: &[HeldDeletions]) {
+    for held in found {
+        let text = describe_held(held, held.sufficient_budget(all));
+        log.say(Category::Warn, format_args!("{prefix}{text}"));
+    }
+}
+
+/// Describes held deletions and their remedy. `budget` suffices for them and for all others that
+/// are held for the same reason.
+pub(super) fn describe_held(held: &HeldDeletions, budget: u64) -> String {
     let HeldDeletions { paths, count, total, names, reason } = held;
     let of_total = total.map_or(String::new(), |total| format!(" of {total}"));
-    let at = match &**paths {
-        [DirtyPath { path, .. }] if !path.is_root() => format!(" in {path}"),
-        _ => String::new(),
-    };
+    let directory = common_directory(paths).filter(|path| !path.is_root());
+    let at = directory.map_or(String::new(), |path| format!(" in {path}"));
     let more = if *count > names.len() as u64 { ", .." } else { "" };
     let names: Vec<_> = names.iter().map(ToString::to_string).collect();
     let first =
@@ -158,9 +163,22 @@ pub(super) fn describe_held(held: &HeldDeletions) -> String {
     };
     format!(
         "{count}{of_total} entries of the target{at} {what}: deletions held{first}. To make them, use \
-         lsyncctl release, or set {setting} = false in this sync (or a number of at least {count}) and \
+         lsyncctl release, or set {setting} = false in this sync (or a number of at least {budget}) and \
          send SIGHUP; to keep them, bring them back to the source"
     )
+}
+
+/// Returns the only path, or the deepest directory that contains all of them.
+fn common_directory(paths: &[DirtyPath]) -> Option<TreePath> {
+    let (first, others) = paths.split_first()?;
+    if others.is_empty() {
+        return Some(first.path.clone());
+    }
+    let mut directory = first.path.parent()?;
+    while !others.iter().all(|other| directory.contains(&other.path)) {
+        directory.pop();
+    }
+    Some(directory)
 }
 
 fn log_batch_event(log: &Log, instance: &SyncInstance, event: &BatchEvent) {

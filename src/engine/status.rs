@@ -7,6 +7,7 @@ use std::{
 
 use mirror_core::{
     fleet::{Fleet, Member},
+    job::HeldDeletions,
     time::Moment,
 };
 use rustix::process::Pid;
@@ -229,7 +230,9 @@ impl DaemonState<'_> {
                 mirror: mirror.into(),
                 held: match mirror {
                     Member::BuiltIn(mirror) => {
-                        mirror.held().map(log_events::describe_held).collect()
+                        let budget = |held: &HeldDeletions| held.sufficient_budget(mirror.held());
+                        let describe = |held| log_events::describe_held(held, budget(held));
+                        mirror.held().map(describe).collect()
                     }
                     Member::Scripted(_) => Vec::new(),
                 },

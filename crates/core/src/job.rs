@@ -206,6 +206,14 @@ impl HeldDeletions {
     /// The most names that are kept of held deletions.
     pub const MAX_NAMES: usize = 10;
 
+    /// Returns the budget that allows these deletions. When it changes, all that are held for the
+    /// same reason are counted together: `all` are those of the mirror.
+    #[must_use]
+    pub fn sufficient_budget<'a>(&self, all: impl IntoIterator<Item = &'a Self>) -> u64 {
+        let same = all.into_iter().filter(|it| it.reason == self.reason);
+        same.map(|it| it.count).sum()
+    }
+
     /// Returns true if [`names`](Self::names) certainly lists each of them, or a directory above.
     #[must_use]
     pub const fn lists_all(&self) -> bool {

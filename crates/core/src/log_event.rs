@@ -103,7 +103,12 @@ pub enum BatchEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeletionEvent {
     /// These were not made.
-    Held(Vec<HeldDeletions>),
+    Held {
+        /// Those that a job has just found.
+        found: Vec<HeldDeletions>,
+        /// All that are held now.
+        all: Vec<HeldDeletions>,
+    },
     /// None are held any more.
     NoneHeld(HoldEnd),
 }

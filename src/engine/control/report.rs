@@ -255,7 +255,7 @@ fn report_of_built_in(mirror: &Mirror, base: SyncReport, clock: &WallClock) -> S
         oldest_change: mirror.oldest().map(|oldest| clock.age(oldest)),
         pending: pending_paths(mirror),
         failed: failed_paths(mirror, clock),
-        held: mirror.held().map(held_report).collect(),
+        held: mirror.held().map(|held| held_report(mirror, held)).collect(),
         next_try,
         last_failure,
         ..base
@@ -329,7 +329,7 @@ fn failed_events(mirror: &ScriptedMirror, clock: &WallClock) -> Vec<FailedPathRe
     mirror.queue().iter().filter_map(report).take(MAX_NAMES).collect()
 }
 
-fn held_report(held: &HeldDeletions) -> HeldReport {
+fn held_report(mirror: &Mirror, held: &HeldDeletions) -> HeldReport {
     let reason = match held.reason {
         HoldReason::Unobserved => "unobserved",
         HoldReason::Observed => "observed",
@@ -339,7 +339,7 @@ fn held_report(held: &HeldDeletions) -> HeldReport {
         count: held.count,
         total: held.total,
         reason: reason.into(),
-        message: log_events::describe_held(held),
+        message: log_events::describe_held(held, held.sufficient_budget(mirror.held())),
         names: held.names.iter().map(|name| format!("{name:#}")).collect(),
     }
 }

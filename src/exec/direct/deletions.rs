@@ -2,7 +2,7 @@
 //! `maxDeleteSeen` limits them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicU8, Ordering},
@@ -21,8 +21,11 @@ use crate::exec::lock;
 /// compared once more to delete them.
 const MAX_NAMES: usize = 65_536;
 
-/// Maximum number of paths that held deletions are reported by. Beyond it, the root is reported.
-const MAX_REPORTED_PATHS: usize = 100;
+/// Maximum number of compared paths that held deletions keep. Beyond it, they keep the root.
+const MAX_REPORTED_PATHS: usize = 1000;
+
+/// Maximum number of directories that held deletions are grouped by. Beyond it, they are one group.
+const MAX_GROUPS: usize = 10;
 
 const COUNTING: u8 = 0;
 const PERMITTED: u8 = 1;
@@ -119,46 +122,60 @@ impl DeletionList {
         others
     }
 
-    /// Converts the list to held deletions, grouped by the paths that were compared; `None` stands
-    /// for the whole tree. The target had `of` entries.
+    /// Converts the list to held deletions: one group for each compared tree with deletions inside,
+    /// and one for each directory in which compared paths are missing. `None` stands for the whole
+    /// tree. The target had `of` entries.
     pub(super) fn held(
         self,
         paths: Option<&PathSet>,
         of: Option<u64>,
         why: HoldReason,
     ) -> Vec<HeldDeletions> {
-        let mut groups: BTreeMap<DirtyPath, HeldDeletions> = BTreeMap::new();
         let listed: u64 = self.names.values().sum();
-        let tops: Vec<_> = self
-            .names
-            .into_iter()
-            .map(|(path, count)| (topmost_path(paths, &path), path, count))
-            .collect();
-        let is_one = paths.is_none() || self.more || {
-            let mut all: Vec<_> = tops.iter().map(|(top, ..)| top).collect();
-            all.dedup();
-            all.len() > MAX_REPORTED_PATHS
+        let more = self.count - listed;
+        let compared_as = |path: &TreePath| {
+            if self.more { DirtyPath::root_tree() } else { topmost_path(paths, path) }
         };
-        for (top, path, count) in tops {
-            let dirty = if is_one { DirtyPath::root_tree() } else { top };
-            let new = HeldDeletions {
-                paths: vec![dirty.clone()],
+        let tops: Vec<DirtyPath> = self.names.keys().map(compared_as).collect();
+        let (all, directories): (BTreeSet<_>, BTreeSet<_>) = self
+            .names
+            .keys()
+            .zip(&tops)
+            .map(|(name, top)| (top, common_directory(top, name)))
+            .unzip();
+        let has_too_many_paths = all.len() > MAX_REPORTED_PATHS;
+        let is_one = has_too_many_paths || directories.len() > MAX_GROUPS;
+        let mut groups: BTreeMap<TreePath, HeldDeletions> = BTreeMap::new();
+        for ((name, count), top) in self.names.iter().zip(&tops) {
+            let top = if has_too_many_paths { DirtyPath::root_tree() } else { top.clone() };
+            let directory = if is_one { TreePath::root() } else { common_directory(&top, name) };
+            let group = groups.entry(directory).or_insert_with(|| HeldDeletions {
+                paths: Vec::new(),
                 count: 0,
                 total: of,
                 names: Vec::new(),
                 reason: why,
-            };
-            let group = groups.entry(dirty).or_insert(new);
+            });
             group.count += count;
+            if group.paths.last() != Some(&top) {
+                group.paths.push(top);
+            }
             if group.names.len() < HeldDeletions::MAX_NAMES {
-                group.names.push(path);
+                group.names.push(name.clone());
             }
         }
         if let Some(first) = groups.values_mut().next() {
-            first.count += self.count - listed;
+            first.count += more;
         }
         groups.into_values().collect()
     }
+}
+
+/// Returns the compared tree `top` of a deletion, or the directory of `top` if that is missing
+/// itself.
+fn common_directory(top: &DirtyPath, deleted: &TreePath) -> TreePath {
+    let parent = if top.path == *deleted { top.path.parent() } else { None };
+    parent.unwrap_or_else(|| top.path.clone())
 }
 
 /// Returns the topmost compared path that covers this path.
@@ -218,6 +235,36 @@ mod tests {
             (all.len(), all[0].count, all[0].paths == [DirtyPath::root_tree()]),
             (1, 16, true)
         );
+    }
+
+    #[test]
+    fn missing_paths_of_one_directory_are_one_group() {
+        let names: Vec<String> = (0..30).map(|n| format!("d/file{n:02}")).collect();
+        let entries = names.iter().map(|name| DirtyPath { path: path(name), scope: Scope::Entry });
+        let compared: Vec<DirtyPath> = entries.collect();
+        let counts: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
+        let held =
+            found(&counts).held(Some(&compared.iter().collect()), Some(40), HoldReason::Unobserved);
+        assert_eq!((held.len(), held[0].count, &held[0].paths), (1, 30, &compared));
+        assert_eq!(held[0].names.len(), HeldDeletions::MAX_NAMES);
+    }
+
+    #[test]
+    fn many_directories_are_one_group_and_many_paths_the_root() {
+        for (number, is_root) in [(MAX_GROUPS + 1, false), (MAX_REPORTED_PATHS + 1, true)] {
+            let names: Vec<String> = (0..number).map(|n| format!("d{n:04}/file")).collect();
+            let entries =
+                names.iter().map(|name| DirtyPath { path: path(name), scope: Scope::Entry });
+            let mut compared: Vec<DirtyPath> = entries.collect();
+            let counts: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
+            let set = compared.iter().collect();
+            let held = found(&counts).held(Some(&set), None, HoldReason::Unobserved);
+            if is_root {
+                compared = vec![DirtyPath::root_tree()];
+            }
+            assert_eq!((held.len(), held[0].count), (1, number as u64));
+            assert_eq!(held[0].paths, compared);
+        }
     }
 
     #[test]

@@ -162,7 +162,8 @@ impl Restarts {
         for round in 0..4 {
             let daemon = self.start(&[]);
             self.wait_held(&daemon, count);
-            assert!(daemon.log().contains("deletions"), "{}", daemon.log());
+            let advice = format!("(or a number of at least {count}) and send SIGHUP");
+            daemon.wait_for_log(&advice);
             assert!(missing.exists());
             match round {
                 0 => Self::kill(daemon),

@@ -76,7 +76,7 @@ impl Mirror {
         }
         let is_observed = |name: &TreePath| self.queue.is_deletion_pending(name);
         let unobserved = held.iter().filter(|it| it.reason != HoldReason::Observed);
-        let outdated = unobserved.filter(|it| it.names.iter().any(is_observed));
+        let outdated = unobserved.filter(|it| all_paths(it).any(is_observed));
         let outdated: Vec<_> = outdated.cloned().collect();
         held.retain(|it| it.reason == HoldReason::Observed || !self.is_pending(it));
         self.compare_again(&outdated, DirtySet::mark, now);
@@ -94,7 +94,9 @@ impl Mirror {
         let is_unchanged = was_reported && held.iter().eq(before.iter().map(|it| &it.deletions));
         if !held.is_empty() && !is_unchanged {
             self.is_released = false;
-            self.report(MirrorEvent::Deletions(DeletionEvent::Held(held)), effects);
+            let all = self.held().cloned().collect();
+            let event = DeletionEvent::Held { found: held, all };
+            self.report(MirrorEvent::Deletions(event), effects);
         } else if was_held && self.held.is_empty() {
             let end = if self.is_released { HoldEnd::Released } else { HoldEnd::Obsolete };
             self.is_released = false;
@@ -170,14 +172,16 @@ impl Mirror {
     /// because its deletion was observed after all.
     pub(super) fn recount_changed(&mut self, path: &TreePath, scope: Scope, now: Moment) {
         let is_it = |name: &TreePath| name == path || scope == Scope::Tree && path.contains(name);
-        let is_changed = |held: &&HeldDeletions| held.names.iter().any(is_it);
+        let is_changed = |held: &&HeldDeletions| all_paths(held).any(is_it);
         let held: Vec<_> = self.held().filter(is_changed).cloned().collect();
         self.compare_again(&held, DirtySet::mark, now);
     }
 
     /// Returns true if all of them were observed after all, and are made by the next batch.
     fn is_pending(&self, held: &HeldDeletions) -> bool {
-        held.lists_all() && held.names.iter().all(|name| self.queue.is_deletion_pending(name))
+        let is_pending = |path: &TreePath| self.queue.is_deletion_pending(path);
+        held.lists_all() && held.names.iter().all(is_pending)
+            || held.paths.iter().all(|dirty| is_pending(&dirty.path))
     }
 
     fn compare_again(&mut self, held: &[HeldDeletions], mark: MarkFn, now: Moment) {
@@ -253,12 +257,18 @@ impl Mirror {
     }
 }
 
+/// Returns the compared paths and the listed names of held deletions, except the root: something
+/// changes in it all the time.
+fn all_paths(held: &HeldDeletions) -> impl Iterator<Item = &TreePath> {
+    let paths = held.paths.iter().map(|dirty| &dirty.path);
+    paths.filter(|path| !path.is_root()).chain(&held.names)
+}
+
 /// Returns true if a path or name of held deletions is below `from`, or, if they were observed, is
 /// `from` or above: the entry that is renamed now is another one then.
 fn is_listed(held: &HeldDeletions, from: &TreePath) -> bool {
     let is_seen = held.reason == HoldReason::Observed;
     let is_it =
         |path: &TreePath| path != from && from.contains(path) || is_seen && path.contains(from);
-    let paths = held.paths.iter().map(|dirty| &dirty.path);
-    paths.filter(|path| !path.is_root()).chain(&held.names).any(is_it)
+    all_paths(held).any(is_it)
 }

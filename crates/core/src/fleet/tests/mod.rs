@@ -242,8 +242,8 @@ fn show_event(event: &MirrorEvent) -> String {
         MirrorEvent::HookFailed(_, None) => "hook holds".into(),
         MirrorEvent::Recovered => "recovered".into(),
         MirrorEvent::PathsFailed(failed) => format!("{} failed", failed.len()),
-        MirrorEvent::Deletions(DeletionEvent::Held(held)) => {
-            format!("{} held", held.iter().map(|it| it.count).sum::<u64>())
+        MirrorEvent::Deletions(DeletionEvent::Held { found, .. }) => {
+            format!("{} held", found.iter().map(|it| it.count).sum::<u64>())
         }
         MirrorEvent::Deletions(DeletionEvent::NoneHeld(HoldEnd::Released)) => "released".into(),
         MirrorEvent::Deletions(DeletionEvent::NoneHeld(HoldEnd::Obsolete)) => "nothing held".into(),
@@ -333,8 +333,8 @@ fn all_paths_with_held_deletions_are_recounted() {
          5050                 -> start 0 /a/**+/b/**
          5050 job 1 held 3 /b /a /c -> 3 held, BatchFinished
          6000 0 mkdir /b
-         11000                -> start 0 /b/**
-         11000 job 2 done     -> BatchFinished
+         11000                -> start 0 /a/**+/b/**+/c/**
+         11000 job 2 held 2 /a /c -> 2 held, BatchFinished
          12000 replace 0!     -> start 0 /a/**+/c/**
          12000 job 3 done     -> released, BatchFinished",
     );
