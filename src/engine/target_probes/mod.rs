@@ -59,17 +59,18 @@ impl TargetProbes {
         place_of: impl FnOnce(MirrorId) -> Option<TargetPlace>,
     ) {
         let LogEvent::Mirror(mirror, event) = event else { return };
-        if let MirrorEvent::Startup(StartupEvent::Retry(_, wait))
-        | MirrorEvent::Full(FullEvent::Retry(_, wait))
-        | MirrorEvent::Batch(BatchEvent::Retry(_, wait)) = event
+        if let MirrorEvent::Startup(StartupEvent::Retry(failure, wait))
+        | MirrorEvent::Full(FullEvent::Retry(failure, wait))
+        | MirrorEvent::Batch(BatchEvent::Retry(failure, wait)) = event
         {
-            self.expect(*mirror, Instant::now() + *wait, || place_of(*mirror));
+            let place = || place_of(*mirror).map(|place| place_after(failure, place));
+            self.expect(*mirror, Instant::now() + *wait, place);
         } else if let MirrorEvent::PathsFailed(failed) = event
-            && failed.iter().any(|(_, failure)| is_full(failure))
+            && let Some((_, failure)) = failed.iter().find(|(_, failure)| is_full(failure))
         {
             // The backoff of a path is not longer than that of a target.
-            let is_visible = |place: &TargetPlace| matches!(place, TargetPlace::Directory(_));
-            let place = || place_of(*mirror).filter(is_visible);
+            let is_visible = |place: &TargetPlace| !matches!(place, TargetPlace::Port { .. });
+            let place = || place_of(*mirror).filter(is_visible).map(|it| place_after(failure, it));
             self.expect(*mirror, Instant::now() + MAX_RETRY_WAIT, place);
         } else if matches!(event, MirrorEvent::Recovered) {
             self.forget(*mirror);
@@ -113,9 +114,20 @@ impl TargetProbes {
     }
 }
 
-/// Returns true if the file system of the target is full. Only some paths may not fit on it.
+/// Returns true if the file system of the target is full, or a quota of it is exceeded. Only some
+/// paths may not fit on it.
 fn is_full(failure: &Failure) -> bool {
-    failure.message.contains("No space left on device")
+    failure.message.contains("No space left on device") || is_over_quota(failure)
+}
+
+/// Returns true if a quota is exceeded. macOS spells it in another way.
+fn is_over_quota(failure: &Failure) -> bool {
+    ["Disk quota exceeded", "Disc quota exceeded"].iter().any(|it| failure.message.contains(it))
+}
+
+/// Returns the place to observe after this failure.
+fn place_after(failure: &Failure, place: TargetPlace) -> TargetPlace {
+    if is_over_quota(failure) { place.with_quota() } else { place }
 }
 
 /// Waits until a retry is worthwhile. Returns false if the backoff has ended before.
@@ -182,6 +194,9 @@ mod tests {
         let remote = TargetPlace::Port { host: "127.0.0.1".into(), port: 9 };
         assert!(!fails(&mut probes, directory(), "Permission denied (13)"));
         assert!(!fails(&mut probes, remote, full), "it tells nothing about the disk");
+        let over_quota = "write failed on \"/t/file\": Disk quota exceeded (122)";
+        assert!(fails(&mut probes, directory(), over_quota));
+        probes.forget(MirrorId(1));
         assert!(fails(&mut probes, directory(), full));
         let message = channel.receiver.recv_timeout(Duration::from_mins(1)).unwrap();
         assert!(matches!(message, Message::Input(Input::TargetBack(_))), "{message:?}");

@@ -9,7 +9,8 @@ use std::{
 };
 
 use mirror_core::plan::{ssh::ssh_port, target::Target};
-use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
+use mirror_platform::{dir::Dir, unnamed_file};
+use rustix::fs::{Access, AtFlags, CWD, FallocateFlags, accessat, fallocate, statvfs};
 
 use crate::{
     config::{SyncConfig, SyncKind},
@@ -32,11 +33,18 @@ const FREED_SHARE: u64 = 100;
 /// The number of bytes that must have become free.
 const FREED_BYTES: u64 = 256 * 1024;
 
+/// The sizes of a file that show how much of a quota is left: the file system tells only how much
+/// is free for all users. Space that is reserved is missing elsewhere for that moment, so the sizes
+/// are small.
+const ROOM_SIZES: [u64; 4] = [256 << 10, 1 << 20, 4 << 20, 16 << 20];
+
 /// The place of a target.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::engine) enum TargetPlace {
     /// A directory of this machine.
     Directory(PathBuf),
+    /// A directory of this machine, in which a quota was exceeded.
+    WithQuota(PathBuf),
     /// The port of an rsync daemon or of sshd.
     Port { host: String, port: u16 },
 }
@@ -51,6 +59,8 @@ pub(super) enum TargetObservation {
         inode: Option<(u64, u64)>,
         is_writable: bool,
         free: FreeSpace,
+        /// The bytes that a new file can have, as far as they were measured.
+        room: u64,
     },
     Port {
         is_open: bool,
@@ -98,10 +108,19 @@ impl TargetPlace {
         }
     }
 
+    /// Returns this place, as one in which a quota was exceeded.
+    pub(super) fn with_quota(self) -> Self {
+        match self {
+            Self::Directory(path) => Self::WithQuota(path),
+            Self::WithQuota(_) | Self::Port { .. } => self,
+        }
+    }
+
     /// Observes the present state. This may block for long.
     pub(super) fn observe(&self) -> TargetObservation {
         match self {
-            Self::Directory(path) => observe_directory(path),
+            Self::Directory(path) => observe_directory(path, |_| 0),
+            Self::WithQuota(path) => observe_directory(path, measure_room),
             Self::Port { host, port } => {
                 let found = (host.as_str(), *port).to_socket_addrs();
                 let addresses: Vec<_> = found.into_iter().flatten().collect();
@@ -116,7 +135,7 @@ impl TargetPlace {
     }
 }
 
-fn observe_directory(path: &Path) -> TargetObservation {
+fn observe_directory(path: &Path, room: impl FnOnce(&Path) -> u64) -> TargetObservation {
     let (missing, existing) = path
         .ancestors()
         .enumerate()
@@ -131,7 +150,17 @@ fn observe_directory(path: &Path) -> TargetObservation {
         inodes: it.f_favail,
         total_inodes: it.f_files,
     });
-    TargetObservation::Directory { missing, inode, is_writable, free: free.unwrap_or_default() }
+    let (free, room) = (free.unwrap_or_default(), room(existing));
+    TargetObservation::Directory { missing, inode, is_writable, free, room }
+}
+
+/// Measures how large a file in this directory can become. Returns 0 if the file system has no
+/// files without a name: these need not be removed, and do not change the time of the directory.
+fn measure_room(directory: &Path) -> u64 {
+    let file = Dir::open(directory).and_then(unnamed_file::create);
+    let Ok(Some(file)) = file else { return 0 };
+    let fits = |size: &u64| fallocate(&file, FallocateFlags::empty(), 0, *size).is_ok();
+    ROOM_SIZES.into_iter().take_while(fits).last().unwrap_or(0)
 }
 
 impl TargetObservation {
@@ -160,17 +189,19 @@ impl TargetObservation {
     pub(super) fn is_better_than(&self, before: &Self) -> bool {
         match (self, before) {
             (
-                Self::Directory { missing, inode, is_writable, free },
+                Self::Directory { missing, inode, is_writable, free, room },
                 Self::Directory {
                     missing: were_missing,
                     inode: last_inode,
                     is_writable: was_writable,
                     free: last_free,
+                    room: last_room,
                 },
             ) => {
                 (missing, inode) != (were_missing, last_inode)
                     || *is_writable && !was_writable
                     || free.exceeds(last_free)
+                    || room > last_room
             }
             (Self::Port { is_open, .. }, Self::Port { is_open: was_open, .. }) => {
                 *is_open && !was_open
@@ -239,18 +270,42 @@ mod tests {
 
     #[test]
     fn a_directory_that_becomes_writable_or_gets_room_is_better() {
-        let observation = |is_writable, bytes, inodes| TargetObservation::Directory {
+        let with_room = |room, is_writable, bytes, inodes| TargetObservation::Directory {
             missing: 0,
             inode: Some((1, 2)),
             is_writable,
             free: FreeSpace { bytes, total_bytes: 1 << 30, inodes, total_inodes: 1_000 },
+            room,
         };
+        let observation = |is_writable, bytes, inodes| with_room(0, is_writable, bytes, inodes);
         let full = observation(true, 0, 0);
         assert!(observation(true, 0, 0).is_better_than(&observation(false, 0, 0)));
         assert!(!observation(false, 0, 0).is_better_than(&full));
         assert!(!observation(true, 10 << 20, 9).is_better_than(&full));
         assert!(observation(true, 11 << 20, 0).is_better_than(&full));
         assert!(observation(true, 0, 10).is_better_than(&full));
+        // A quota was raised.
+        let little = with_room(ROOM_SIZES[0], true, 0, 0);
+        assert!(little.is_better_than(&full) && !full.is_better_than(&little));
+        assert!(!little.is_better_than(&little));
+        assert!(with_room(ROOM_SIZES[1], true, 0, 0).is_better_than(&little));
+    }
+
+    #[test]
+    fn room_is_measured_where_a_quota_was_exceeded_and_leaves_nothing() {
+        let scratch = tempfile::tempdir().unwrap();
+        let time = fs::metadata(scratch.path()).unwrap().modified().unwrap();
+        let room = |place: TargetPlace| match place.observe() {
+            TargetObservation::Directory { room, .. } => room,
+            other @ TargetObservation::Port { .. } => panic!("{other:?}"),
+        };
+        let place = || TargetPlace::Directory(scratch.path().into());
+        assert_eq!(room(place()), 0);
+        let has_unnamed_files =
+            Dir::open(scratch.path()).and_then(unnamed_file::create).unwrap().is_some();
+        assert_eq!(room(place().with_quota()), if has_unnamed_files { ROOM_SIZES[3] } else { 0 });
+        assert_eq!(fs::metadata(scratch.path()).unwrap().modified().unwrap(), time);
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
     }
 
     #[test]
