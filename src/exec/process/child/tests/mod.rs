@@ -120,10 +120,11 @@ fn a_child_receives_all_of_its_stdin() {
 
 #[test]
 fn a_background_process_with_open_stderr_does_not_delay_the_exit() {
-    // The background child exits when the write end of its stdin, held here, is closed.
+    // The background child exits when the write end of its stdin, held here, is closed. The shell
+    // opens the other end before it exits: later the number may be that of another test's pipe.
     let (reader, writer) = io::pipe().unwrap();
     let program = shell(ChildOutput::Null);
-    let script = format!("cat </proc/{}/fd/{} & exit 7", std::process::id(), {
+    let script = format!("exec 3</proc/{}/fd/{}; cat <&3 & exit 7", std::process::id(), {
         use std::os::fd::AsRawFd as _;
         reader.as_raw_fd()
     });
