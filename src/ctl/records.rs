@@ -8,9 +8,12 @@ use super::{
     table::{Column, ColumnForm, Table},
     text::{self, clean, count, duration},
 };
-use crate::control::request::{
-    BatchRecord, ExplainDocument, FlushResult, HistoryDocument, PathExplanation, SyncDrift,
-    TextResult, VerifyDocument,
+use crate::{
+    control::request::{
+        BatchRecord, ExplainDocument, FlushResult, HistoryDocument, PathExplanation, SyncDrift,
+        TextResult, VerifyDocument,
+    },
+    report::size_text,
 };
 
 /// The columns of the history.
@@ -69,7 +72,7 @@ fn batch_row(batch: &BatchRecord) -> Vec<TintedText> {
         result,
         TintedText::plain(&duration(batch.duration)),
         optional(batch.lag.map(duration)),
-        optional(batch.sent_bytes.map(text::size)),
+        optional(batch.sent_bytes.map(size_text)),
         optional(batch.deleted.map(|deleted| deleted.to_string())),
         TintedText::plain(&paths),
         optional(batch.message.clone().or_else(|| batch.names.first().cloned())),
@@ -192,9 +195,9 @@ mod tests {
         let document = HistoryDocument { batches: vec![batch(), failed] };
         let text = history(&document, OutputStyle::default());
         let expected = "\
-STARTED              SYNC  RESULT           TOOK   LAG     SENT  DELETED  PATHS  FIRST PATH OR REASON
-1970-01-01 TIME      web   done             1.2s  2.0s  2.0 KiB        -      3  /a\\u{1b}
-1970-01-01 TIME      web   hook failed (3)  1.2s  2.0s  2.0 KiB        -    all  onSynced failed
+STARTED              SYNC  RESULT           TOOK   LAG    SENT  DELETED  PATHS  FIRST PATH OR REASON
+1970-01-01 TIME      web   done             1.2s  2.0s  2.0 kB        -      3  /a\\u{1b}
+1970-01-01 TIME      web   hook failed (3)  1.2s  2.0s  2.0 kB        -    all  onSynced failed
 ";
         assert_eq!(without_time(&text), expected);
         let empty = HistoryDocument { batches: Vec::new() };

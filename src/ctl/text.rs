@@ -72,27 +72,6 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
-/// Returns a number of bytes with a binary unit.
-pub(super) fn size(bytes: u64) -> String {
-    let mut unit_bytes: u64 = 1;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if bytes / unit_bytes < 1024 {
-            return in_unit(bytes, unit_bytes, unit);
-        }
-        unit_bytes *= 1024;
-    }
-    in_unit(bytes, unit_bytes, "TiB")
-}
-
-fn in_unit(bytes: u64, unit_bytes: u64, unit: &str) -> String {
-    let (whole, tenths) = (bytes / unit_bytes, bytes % unit_bytes * 10 / unit_bytes);
-    if unit_bytes == 1 || whole >= 10 {
-        format!("{whole} {unit}")
-    } else {
-        format!("{whole}.{tenths} {unit}")
-    }
-}
-
 /// Returns a number with its noun.
 pub(super) fn count(number: u64, singular: &str, plural: &str) -> String {
     format!("{number} {}", if number == 1 { singular } else { plural })
@@ -144,19 +123,6 @@ mod tests {
             (450_000.0, "5d05h"),
         ] {
             assert_eq!(duration(seconds), text);
-        }
-    }
-
-    #[test]
-    fn sizes_have_a_binary_unit() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1536, "1.5 KiB"),
-            (50 << 20, "50 MiB"),
-            (5 << 50, "5120 TiB"),
-        ] {
-            assert_eq!(size(bytes), text);
         }
     }
 }

@@ -159,7 +159,7 @@ pub struct TransferTotals {
     pub bytes: u64,
 }
 
-/// Formats a number of bytes with a decimal unit.
+/// Formats a number of bytes for people, with a decimal unit, in all outputs of the programs.
 #[must_use]
 pub fn size_text(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];

@@ -8,6 +8,7 @@ use crate::{
         output::{Tint, TintedLine, TintedText},
         text,
     },
+    report::size_text,
 };
 
 /// Maximum number of names of each list without `-v`.
@@ -126,7 +127,7 @@ fn facts(now: f64, sync: &SyncReport) -> Vec<String> {
         lines.push(format!("  open files: {} wait for their writers", sync.pending.open));
     }
     if let Some(bytes) = sync.pending.in_flight_bytes {
-        lines.push(format!("  running transfer: {} sent so far", text::size(bytes)));
+        lines.push(format!("  running transfer: {} sent so far", size_text(bytes)));
     }
     lines.extend(totals(&sync.totals));
     lines.extend(sync.pending.names.iter().map(|name| format!("  pending: {name}")));
@@ -150,7 +151,7 @@ fn totals(totals: &Totals) -> Option<String> {
     let transfers = totals.transfers.iter().map(|(code, count)| format!("{count} with {code}"));
     let transfers = transfers.collect::<Vec<_>>().join(", ");
     let Totals { sent_files, deleted, .. } = totals;
-    let size = text::size(totals.sent_bytes);
+    let size = size_text(totals.sent_bytes);
     let text =
         format!("  transfers: {transfers}; sent {sent_files} files, {size}, deleted {deleted}");
     (!transfers.is_empty()).then_some(text)

@@ -171,8 +171,8 @@ web: pending
   snapshot: none yet; the start transfers everything: there is no snapshot yet
   last exit code: 0
   open files: 2 wait for their writers
-  running transfer: 4.0 KiB sent so far
-  transfers: 4 with 0, 1 with 23; sent 0 files, 2.0 KiB, deleted 5
+  running transfer: 4.0 kB sent so far
+  transfers: 4 with 0, 1 with 23; sent 0 files, 2.0 kB, deleted 5
   pending: /a
 ";
     assert_eq!(details, expected);
