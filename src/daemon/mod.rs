@@ -13,7 +13,10 @@ use std::{
 };
 
 use mirror_core::path::Escaped;
-use mirror_platform::fork::{ForkSide, fork};
+use mirror_platform::{
+    fork::{ForkSide, fork},
+    places::SYSLOG_SOCKET,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use notify::{ServiceManager, ServiceNotification};
@@ -81,8 +84,10 @@ pub fn start(
     let mut pidfile = pidfile.map_err(|error| failed(error.to_string()))?;
     if options.mode == RunMode::Daemon {
         if !log.has_detached_sink() {
-            let text = "there is no logfile and no listener at /dev/log: errors will not be \
-                        reported";
+            let text = format!(
+                "there is no logfile and no listener at {SYSLOG_SOCKET}: errors will not be \
+                 reported"
+            );
             log.say(Category::Warn, text);
         }
         let (parent, child) = io::pipe().map_err(|error| cannot("become a daemon", error))?;
