@@ -11,7 +11,7 @@
 use std::{
     env, fs,
     io::{self, BufRead, BufReader},
-    os::unix::process::ExitStatusExt,
+    os::unix::{fs::MetadataExt, process::ExitStatusExt},
     path::PathBuf,
     process::{Child, Command, ExitCode, Output, Stdio},
     sync::mpsc,
@@ -26,7 +26,11 @@ use lsyncd::{
     report::{Category, Log},
 };
 use mirror_core::input::Signal;
-use rustix::process::{Pid, Signal as Raw, kill_process, test_kill_process};
+use mirror_platform::places::SYSLOG_SOCKET;
+use rustix::{
+    process::{Pid, Signal as Raw, kill_process, test_kill_process},
+    stdio::{stderr, stdin, stdout},
+};
 
 /// Makes this program a daemon.
 const DAEMON_VAR: &str = "LSYNCD_TEST_DAEMON";
@@ -73,6 +77,8 @@ const TESTS: &[NamedTest] = &[
     ),
     ("a_second_daemon_is_rejected", a_second_daemon_is_rejected),
     ("a_signal_determines_the_exit_code", a_signal_determines_the_exit_code),
+    // Where `/proc` tells which signals are caught.
+    #[cfg(target_os = "linux")]
     ("signals_before_startup_are_honoured", signals_before_startup_are_honoured),
     ("unused_signals_are_ignored", unused_signals_are_ignored),
     ("an_uncreatable_pidfile_fails_the_caller", an_uncreatable_pidfile),
@@ -111,9 +117,11 @@ fn wait(pending: PendingSignals, log: &Log) -> io::Result<Signal> {
         CaughtSignal::LogState => {}
     })?;
     log.say(Category::Warn, format_args!("works in {}", env::current_dir()?.display()));
-    for stream in 0..3 {
-        let open = fs::read_link(format!("/proc/self/fd/{stream}"))?;
-        log.say(Category::Debug("Streams"), format_args!("{stream} is {}", open.display()));
+    let null = fs::metadata("/dev/null")?.rdev();
+    for (number, stream) in [stdin(), stdout(), stderr()].into_iter().enumerate() {
+        let stream = fs::File::from(stream.try_clone_to_owned()?).metadata()?;
+        let is = if stream.rdev() == null { "/dev/null" } else { "open" };
+        log.say(Category::Debug("Streams"), format_args!("{number} is {is}"));
     }
     if env::var_os(NOISY_VAR).is_some() {
         for number in 0..NOISY_MESSAGES {
@@ -420,10 +428,12 @@ fn a_signal_determines_the_exit_code(directory: &TestDirectory) {
 }
 
 /// SIGHUP stays pending until the daemon handles it; SIGTERM kills the process at once.
+#[cfg(target_os = "linux")]
 fn signals_before_startup_are_honoured(directory: &TestDirectory) {
+    use nix::{sys::stat::Mode, unistd::mkfifo};
+
     let pipe = directory.path("pipe");
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0)
-        .unwrap();
+    mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
     let start = || {
         let mut command = directory.command("-nodaemon -logfile log -rsync src host:dst");
         let running = RunningDaemon(command.env(FIFO_VAR, &pipe).spawn().unwrap());
@@ -482,10 +492,11 @@ fn a_daemon_without_any_log_warns(directory: &TestDirectory) {
     let output = directory.output("-pidfile pid -rsync src host:dst");
     assert_eq!(output.status.code(), Some(0));
     let _daemon = DetachedProcess(directory.pid("pid"));
-    let warned = text(&output.stdout).contains("no listener at /dev/log");
+    let message = format!("no listener at {SYSLOG_SOCKET}");
+    let warned = text(&output.stdout).contains(&message);
     let is_there =
         |path| std::os::unix::net::UnixDatagram::unbound().unwrap().connect(path).is_ok();
-    assert_eq!(warned, !is_there("/dev/log"), "{}", text(&output.stdout));
+    assert_eq!(warned, !is_there(SYSLOG_SOCKET), "{}", text(&output.stdout));
 }
 
 fn an_unread_stream(directory: &TestDirectory) {

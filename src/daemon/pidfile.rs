@@ -131,6 +131,7 @@ impl Error for PidfileError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::{sys::stat::Mode, unistd::mkfifo};
     use std::os::unix::fs::PermissionsExt;
 
     fn written(path: &Path) -> Pidfile {
@@ -147,7 +148,7 @@ mod tests {
     fn a_non_regular_pidfile_is_not_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("fifo");
-        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+        mkfifo(&path, Mode::S_IRWXU).unwrap();
         drop(written(&path));
         assert!(path.exists());
     }

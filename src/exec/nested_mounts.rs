@@ -397,7 +397,8 @@ mod tests {
     fn lost_mounts_are_restored_with_their_renames() {
         let mounts = NestedMounts::default();
         let instance = DirIdentity::at(Path::new("/")).unwrap();
-        let file_system = FileSystem::of(Dir::open(Path::new("/proc")).unwrap()).ok();
+        let other = if cfg!(target_os = "linux") { "/proc" } else { "/dev" };
+        let file_system = FileSystem::of(Dir::open(Path::new(other)).unwrap()).ok();
         let nested = NestedMount { path: at("a/m"), instance, file_system, is_renamed: false };
         mounts.records().mounted.push(nested.clone());
         mounts.records().unmounted.push(NestedMount { path: at("b"), is_renamed: true, ..nested });

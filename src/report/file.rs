@@ -111,6 +111,7 @@ impl Error for LogFileError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::{sys::stat::Mode, unistd::mkfifo};
 
     #[test]
     fn each_line_is_written_to_the_file_at_the_path() {
@@ -154,8 +155,7 @@ mod tests {
     fn a_log_pipe_never_blocks_the_daemon() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pipe");
-        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0)
-            .unwrap();
+        mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
         let mut log = LogFile::new(path.clone());
         log.check_writable().unwrap();
         assert!(log.append(b"nobody\n").is_err());

@@ -9,6 +9,7 @@
 
 mod flags;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 pub(super) mod relay;
 #[cfg(test)]
 mod sim;

@@ -172,6 +172,7 @@ mod tests {
         assert_eq!(Namespace::of("0 0 1\n1 100000 65536\n"), Namespace::User);
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn an_overflow_logs_the_original_line_and_the_limit() {
         let [line, more] = KernelLimit::InotifyQueue.overflow_lines();

@@ -24,7 +24,6 @@ mod resolution;
 mod root_monitor;
 
 #[cfg(test)]
-#[cfg(target_os = "linux")]
 mod tests;
 
 use std::{

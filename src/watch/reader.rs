@@ -152,6 +152,7 @@ impl WatchReader {
     }
 
     #[cfg(test)]
+    #[cfg(target_os = "linux")]
     pub(super) fn with_backends(mut self, backends: Backends) -> Self {
         self.backends = backends;
         self

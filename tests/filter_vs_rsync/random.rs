@@ -59,9 +59,10 @@ const NAME_PIECES: &[&[u8]] = &[
     b"^",
     b"_",
     b"\xc3\xa9",
-    b"\xff",
+    NOT_UTF8,
     b"\t",
-    b"A",
+    // On most Macs, names that differ only in case are one name.
+    if cfg!(target_os = "linux") { b"A" } else { b"Z" },
     b"1",
     b":",
     b",",
@@ -70,6 +71,9 @@ const NAME_PIECES: &[&[u8]] = &[
     b"$",
     b"~",
 ];
+
+/// Bytes that are no UTF-8, except on macOS, whose file systems refuse them.
+const NOT_UTF8: &[u8] = if cfg!(target_os = "linux") { b"\xff" } else { "\u{e9}".as_bytes() };
 
 const WILD_PIECES: &[&[u8]] = &[
     b"*",

@@ -9,7 +9,8 @@ use std::{
 };
 
 use rustix::{
-    fs::fstat,
+    fs::{Dev, fstat},
+    io::{FdFlags, fcntl_setfd},
     process::Signal,
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
 };
@@ -27,7 +28,7 @@ fn one_pass(sandbox: &Sandbox, args: &[&str]) -> Command {
 
 /// Runs one pass with stdout and stderr in one pipe, and returns what it wrote. `journal` has the
 /// value of `$JOURNAL_STREAM` for the device and inode of the pipe.
-fn output(sandbox: &Sandbox, args: &[&str], journal: impl Fn(u64, u64) -> String) -> String {
+fn output(sandbox: &Sandbox, args: &[&str], journal: impl Fn(Dev, u64) -> String) -> String {
     let (mut pipe, writer) = io::pipe().unwrap();
     let stat = fstat(writer.as_fd()).unwrap();
     let mut command = one_pass(sandbox, args);
@@ -75,14 +76,18 @@ fn each_line_of_a_log_in_json_is_an_object_whatever_the_names_are() {
     let args = ["-logFormat", "json", "-log", "all", "-delay", "0", "-logfile"];
     let daemon = daemon.args(args).args([&logfile]).start();
     daemon.wait_live();
-    let odd = OsStr::from_bytes(b"\xff\x1b[1m\n\"\\");
+    // The file systems of macOS refuse what is no UTF-8.
+    let (first, shown) = if cfg!(target_os = "linux") { (0xff, "\\xff") } else { (b'a', "a") };
+    let odd = [&[first][..], b"\x1b[1m\n\"\\"].concat();
+    let odd = OsStr::from_bytes(&odd);
     fs::write(source.join(odd), "").unwrap();
     daemon.wait_until("a change is mirrored", || target.join(odd).exists());
     daemon.wait_for_log("Finished a list");
     for text in [daemon.log(), fs::read_to_string(&logfile).unwrap()] {
         let lines = objects(&text);
-        let list = "Calling rsync with filter-list of new/modified files/dirs\n/\\xff";
-        let is_list = |line: &&Value| line["message"].as_str().unwrap().starts_with(list);
+        let list = "Calling rsync with filter-list of new/modified files/dirs\n/";
+        let list = format!("{list}{shown}");
+        let is_list = |line: &&Value| line["message"].as_str().unwrap().starts_with(&list);
         let line = lines.iter().find(is_list).unwrap();
         assert_eq!(line["level"], "info");
         assert_eq!((&line["category"], &line["sync"]), (&"Normal".into(), &"Sync1".into()));
@@ -157,8 +162,8 @@ fn on_terminal(mode: TransferMode, environment: &[(&str, &str)]) -> String {
              rsync = {{ bwlimit = 1000 }} }}"
     );
     fs::write(sandbox.path("conf.lua"), text).unwrap();
-    let controller =
-        openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    fcntl_setfd(&controller, FdFlags::CLOEXEC).unwrap();
     grantpt(&controller).unwrap();
     unlockpt(&controller).unwrap();
     let name = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();

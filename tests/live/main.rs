@@ -14,6 +14,7 @@ mod check;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod container;
 #[cfg(test)]
 mod corpus;
@@ -38,8 +39,10 @@ mod odd_names;
 #[cfg(test)]
 mod on_synced;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod open_files;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod overflow;
 #[cfg(test)]
 mod random_changes;
@@ -56,6 +59,7 @@ mod scripts;
 #[cfg(test)]
 mod service_manager;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod service_units;
 #[cfg(test)]
 mod snapshots;

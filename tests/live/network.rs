@@ -268,17 +268,34 @@ fn a_key_restricted_to_one_directory_is_sufficient() {
     assert!(!daemon.log().contains("retrying in"), "{}", daemon.log());
 }
 
+/// Returns the command line of each process.
+#[cfg(target_os = "linux")]
+fn command_lines() -> Vec<(Pid, String)> {
+    let line = |entry: fs::DirEntry| {
+        let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+        let args = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        Some((pid, String::from_utf8_lossy(&args).into_owned()))
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter_map(line).collect()
+}
+
+/// Returns the command line of each process.
+#[cfg(target_os = "macos")]
+fn command_lines() -> Vec<(Pid, String)> {
+    let list =
+        std::process::Command::new("ps").args(["-axww", "-o", "pid=,command="]).output().unwrap();
+    let line = |line: &str| {
+        let (pid, args) = line.trim_start().split_once(' ')?;
+        Some((Pid::from_raw(pid.parse().ok()?)?, args.to_owned()))
+    };
+    String::from_utf8_lossy(&list.stdout).lines().filter_map(line).collect()
+}
+
 /// Returns the ssh process of a daemon's control master.
 fn control_master(daemon: &TestDaemon) -> Option<Pid> {
     let sockets = format!("lsyncd-{}-0", daemon.pid());
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    processes.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)).find(
-        |pid| {
-            let args = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let args = String::from_utf8_lossy(&args).into_owned();
-            args.contains(&sockets) && args.contains("ControlMaster=yes")
-        },
-    )
+    let is_master = |args: &str| args.contains(&sockets) && args.contains("ControlMaster=yes");
+    command_lines().into_iter().find(|(_, args)| is_master(args)).map(|(pid, _)| pid)
 }
 
 #[test]

@@ -116,6 +116,7 @@ fn an_idle_daemon_notifies_its_watchdog_in_time() {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn an_idle_daemon_does_not_wake_up_for_its_status() {
     needs!(Requirement::Root);

@@ -11,10 +11,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use rustix::{
-    fs::{CWD, FileType, Mode, mknodat},
-    process::Signal,
-};
+use nix::{sys::stat::Mode, unistd::mkfifo};
+use rustix::process::Signal;
 
 use crate::support::{
     LiveChurn, Requirement, Sandbox, TestDaemon, TestServer, TransferMode, in_both_modes, needs,
@@ -529,7 +527,7 @@ fn a_snapshot_that_is_no_file_does_no_harm(mode: TransferMode) {
     restarts.fill();
     let snapshot = restarts.snapshot();
     let kinds: [(&str, &dyn Fn()); 4] = [
-        ("a FIFO", &|| mknodat(CWD, &snapshot, FileType::Fifo, Mode::RUSR, 0).unwrap()),
+        ("a FIFO", &|| mkfifo(&snapshot, Mode::S_IRUSR).unwrap()),
         ("a link to a device", &|| symlink("/dev/zero", &snapshot).unwrap()),
         ("a huge file", &|| File::create(&snapshot).unwrap().set_len(1 << 42).unwrap()),
         ("a directory", &|| fs::create_dir(&snapshot).unwrap()),

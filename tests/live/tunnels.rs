@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mirror_platform::process_handle::ProcessHandle;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{
@@ -44,8 +45,8 @@ fn pids(path: &Path) -> Vec<i32> {
 }
 
 fn is_alive(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    !stat.is_empty() && !stat.contains(") Z")
+    let process = Pid::from_raw(pid).and_then(|pid| ProcessHandle::open(pid).ok());
+    process.is_some_and(|process| !process.has_exited())
 }
 
 #[track_caller]

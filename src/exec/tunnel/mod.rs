@@ -402,6 +402,7 @@ fn free_port() -> io::Result<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mirror_platform::process_handle::ProcessHandle;
     use std::{fs, path::Path, sync::mpsc};
 
     /// Longer than any test program runs, on any machine.
@@ -439,8 +440,8 @@ mod tests {
     }
 
     fn is_alive(pid: &str) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-        !stat.is_empty() && !stat.contains(") Z")
+        let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        ProcessHandle::open(pid).is_ok_and(|process| !process.has_exited())
     }
 
     #[test]

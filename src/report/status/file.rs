@@ -131,6 +131,7 @@ fn write_new_file(mut file: File, text: &[u8], before: Option<&Stat>) -> io::Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::{sys::stat::Mode, unistd::mkfifo};
     use std::{
         fs::{self, Permissions},
         os::unix::fs::{MetadataExt, PermissionsExt, symlink},
@@ -189,8 +190,7 @@ mod tests {
     fn a_device_is_not_replaced_by_the_status() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pipe");
-        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0)
-            .unwrap();
+        mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
         // No process reads the pipe: that must not block.
         let told = StatusFile::new(path.clone()).write(b"one").unwrap_err().unwrap();
         assert!(told.starts_with("Cannot open status file \""), "{told}");

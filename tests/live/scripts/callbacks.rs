@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, test_kill_process};
 
 use crate::support::{
     ProgramRecorder, Requirement, Sandbox, TestDaemon, exit_code, needs, wait_until,
@@ -285,8 +285,8 @@ fn a_program_started_by_the_file_does_not_block_a_reload() {
     let daemon = sandbox.daemon().args(["-log", "Inotify"]).config(text, 1).start();
     let is_there = |number: usize| {
         let started = read_file(&sandbox.path("started"));
-        let process = started.lines().nth(number).map(|pid| Path::new("/proc").join(pid));
-        process.is_some_and(|process| process.exists())
+        let process = started.lines().nth(number).and_then(|pid| pid.parse().ok());
+        process.and_then(Pid::from_raw).is_some_and(|process| test_kill_process(process).is_ok())
     };
     daemon.wait_until("it runs, though no function needs Lua any more", || is_there(0));
     fs::write(source.join("first"), "").unwrap();

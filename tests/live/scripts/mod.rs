@@ -10,6 +10,8 @@ mod guide;
 mod images;
 mod large_lists;
 mod odd_names;
+/// The program uses options of GNU cp and xargs.
+#[cfg(target_os = "linux")]
 mod upload;
 
 use std::path::{Path, PathBuf};

@@ -151,6 +151,7 @@ impl<'a> DaemonBuilder<'a> {
     }
 
     /// Starts it as a daemon without a logfile; the configuration file must set this pidfile.
+    #[cfg(target_os = "linux")]
     #[track_caller]
     pub(crate) fn start_detached_without_log(mut self, pidfile: &Path) -> DetachedDaemon {
         self.detaches = true;

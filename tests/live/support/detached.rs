@@ -5,14 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use mirror_platform::process_handle::ProcessHandle;
+use rustix::process::{Pid, Signal};
 
 use super::wait_until;
 
-/// A daemon in the background, identified by its pidfile.
+/// A daemon in the background, found by its pidfile.
 #[derive(Debug)]
 pub(crate) struct DetachedDaemon {
-    pid: Pid,
+    /// `None` if it has exited before it was found.
+    process: Option<ProcessHandle>,
     log: PathBuf,
 }
 
@@ -27,7 +29,7 @@ impl DetachedDaemon {
             pid = text.strip_suffix('\n').and_then(|text| Pid::from_raw(text.parse().ok()?));
             pid.is_some()
         });
-        Self { pid: pid.unwrap(), log: log.to_owned() }
+        Self { process: ProcessHandle::open(pid.unwrap()).ok(), log: log.to_owned() }
     }
 
     /// Returns the content of its logfile.
@@ -43,32 +45,18 @@ impl DetachedDaemon {
 
     /// Returns true if it still runs.
     pub(crate) fn is_running(&self) -> bool {
-        test_kill_process(self.pid).is_ok() && !self.is_zombie()
-    }
-
-    /// Returns its PID.
-    pub(crate) const fn pid(&self) -> Pid {
-        self.pid
+        self.process.as_ref().is_some_and(|process| !process.has_exited())
     }
 
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(self.pid, signal).unwrap();
-    }
-
-    /// Returns true if it is a zombie: a container may not reap orphans.
-    fn is_zombie(&self) -> bool {
-        fs::read_to_string(format!("/proc/{}/stat", self.pid))
-            .is_ok_and(|stat| stat.contains(") Z "))
+        self.process.as_ref().unwrap().signal(signal).unwrap();
     }
 }
 
 impl Drop for DetachedDaemon {
     fn drop(&mut self) {
-        let program = fs::read_link(format!("/proc/{}/exe", self.pid)).unwrap_or_default();
-        // Its PID may have been reused.
-        if program == Path::new(env!("CARGO_BIN_EXE_lsyncd")) {
-            let _ = kill_process(self.pid, Signal::KILL);
-        }
+        // Most tests have already ended it.
+        let _ = self.process.as_ref().map(|process| process.signal(Signal::KILL));
     }
 }

@@ -5,8 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
-
 /// A capability that not every machine has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Requirement {
@@ -80,7 +78,10 @@ pub(crate) fn fanotify_base() -> Option<PathBuf> {
         .find(|directory| can_mark(directory))
 }
 
+#[cfg(target_os = "linux")]
 fn can_mark(directory: &Path) -> bool {
+    use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
+
     // FAN_REPORT_FID | FAN_REPORT_DIR_FID | FAN_REPORT_NAME, which nix does not define.
     let names = InitFlags::from_bits_retain(0x0200 | 0x0400 | 0x0800);
     let init = InitFlags::FAN_CLASS_NOTIF | InitFlags::FAN_CLOEXEC | names;
@@ -88,4 +89,9 @@ fn can_mark(directory: &Path) -> bool {
     Fanotify::init(init, EventFFlags::O_RDONLY).is_ok_and(|group| {
         group.mark(marks, MaskFlags::FAN_CREATE, rustix::fs::CWD, Some(directory)).is_ok()
     })
+}
+
+#[cfg(target_os = "macos")]
+const fn can_mark(_: &Path) -> bool {
+    false
 }

@@ -12,6 +12,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use mirror_platform::processes::children;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Sandbox, TestNetwork, needs::find_program, wait_until};
@@ -238,12 +239,6 @@ impl TestServer {
         let line = format!("restrict,command=\"{command}\" ssh-{key}");
         fs::write(self.directory.join("user.pub"), line).unwrap();
     }
-}
-
-fn children(of: Pid) -> Vec<Pid> {
-    let of = of.as_raw_nonzero();
-    let text = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
-    text.split_whitespace().filter_map(|child| Pid::from_raw(child.parse().ok()?)).collect()
 }
 
 /// Returns the configuration of an rsync server, with further lines for its module.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode as Permissions, OFlags, Stat},
+    fs::{AtFlags, Dev, Dir, FileType, Mode as Permissions, OFlags, Stat},
     io::Errno,
 };
 
@@ -37,10 +37,11 @@ pub(crate) struct SnapshotEntry {
     pub(crate) kind: FileType,
     /// A fingerprint of the content of a file, or the target of a symbolic link.
     content: Vec<u8>,
-    permissions: u32,
+    permissions: Permissions,
     owner: (u32, u32),
-    modified: (i64, u64),
-    device: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i128),
+    device: Dev,
     /// The first path of a file with several hard links.
     first_link: Option<Vec<u8>>,
     attributes: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -101,7 +102,12 @@ fn add_attribute_differences(
     problem: &mut String,
 ) {
     if found.permissions != expected.permissions {
-        let _ = write!(problem, "mode {:o} and not {:o} ", found.permissions, expected.permissions);
+        let _ = write!(
+            problem,
+            "mode {:o} and not {:o} ",
+            found.permissions.bits(),
+            expected.permissions.bits()
+        );
     }
     if found.owner != expected.owner {
         let _ = write!(problem, "owner {:?} and not {:?} ", found.owner, expected.owner);
@@ -124,7 +130,7 @@ pub(crate) fn path_text(path: &[u8]) -> String {
 #[derive(Default)]
 struct SnapshotReader {
     tree: TreeSnapshot,
-    first_names: HashMap<(u64, u64), Vec<u8>>,
+    first_names: HashMap<(Dev, u64), Vec<u8>>,
 }
 
 impl SnapshotReader {
@@ -196,9 +202,9 @@ fn entry(
     SnapshotEntry {
         kind: FileType::from_raw_mode(status.st_mode),
         content,
-        permissions: status.st_mode & 0o7777,
+        permissions: Permissions::from_raw_mode(status.st_mode),
         owner: (status.st_uid, status.st_gid),
-        modified: (status.st_mtime, status.st_mtime_nsec),
+        modified: (status.st_mtime, i128::from(status.st_mtime_nsec)),
         device: status.st_rdev,
         first_link,
         attributes,

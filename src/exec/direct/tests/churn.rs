@@ -8,8 +8,9 @@ use std::{
 };
 
 use mirror_core::job::{DirtyPath, Outcome, Rename, Scope, Work};
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use rustix::{
-    fs::{CWD, FileType, Mode, XattrFlags, mknodat, setxattr},
+    fs::{XattrFlags, setxattr},
     process::geteuid,
 };
 
@@ -80,7 +81,7 @@ impl DirectChurn {
             6 | 7 => return self.rename(&name),
             8 => symlink(["a", "../b", "nowhere"][self.rng.below(3)], &at).is_ok(),
             9 => return self.link(&name),
-            10 => mknodat(CWD, &at, FileType::Fifo, Mode::RUSR, 0).is_ok(),
+            10 => mkfifo(&at, Mode::S_IRUSR).is_ok(),
             11 => self.set_attributes(&name),
             12 => {
                 // As editors save: a new file replaces the old one.

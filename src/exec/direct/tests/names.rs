@@ -16,6 +16,9 @@ use rustix::fs::{Mode, OFlags, mkdirat, openat};
 
 use super::{CopierFixture, work};
 
+/// Bytes that are no UTF-8, except on macOS, whose file systems refuse them.
+const NOT_UTF8: &[u8] = if cfg!(target_os = "linux") { b"\xff\xfe" } else { "\u{e9}".as_bytes() };
+
 const ODD: [&[u8]; 14] = [
     b"\n",
     b"-rf",
@@ -23,14 +26,14 @@ const ODD: [&[u8]; 14] = [
     b"?[a]\\",
     b"'\"`$(x);&",
     b" ",
-    b"\xff\xfe",
+    NOT_UTF8,
     b"...",
     b"~",
     b"a\rb",
     b"\x1b[31m",
     b".a.lsyncd",
     b"%s%n",
-    &[0xc3; 255],
+    &[if cfg!(target_os = "linux") { 0xc3 } else { b'n' }; 255],
 ];
 
 #[test]

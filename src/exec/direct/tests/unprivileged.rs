@@ -11,8 +11,9 @@ use std::{
 };
 
 use mirror_core::job::Outcome;
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use rustix::{
-    fs::{CWD, FileType, Mode, XattrFlags, mknodat, setxattr},
+    fs::{XattrFlags, setxattr},
     process::geteuid,
 };
 
@@ -177,7 +178,7 @@ fn without_root_devices_are_skipped_and_owners_are_not_copied() {
     }
     let mirror = CopierFixture::new();
     fs::write(mirror.source("file"), b"").unwrap();
-    mknodat(CWD, mirror.source("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    mkfifo(&mirror.source("fifo"), Mode::S_IRUSR).unwrap();
     mirror.assert_mirrored();
     // The devices in `/dev` belong to root and are visible to everybody.
     let executor = super::executor("/dev".as_ref(), &mirror.target, super::ALWAYS);

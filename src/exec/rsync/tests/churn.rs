@@ -27,10 +27,13 @@ const NAMES: [&[u8]; 22] = [
     b"quo\"te'",
     b" blank ",
     b"$HOME`id`",
-    b"\xff\xfe",
+    NOT_UTF8,
     b"...",
     b"{a,b}",
 ];
+
+/// Bytes that are no UTF-8, except on macOS, whose file systems refuse them.
+const NOT_UTF8: &[u8] = if cfg!(target_os = "linux") { b"\xff\xfe" } else { "\u{e9}".as_bytes() };
 
 /// A random number generator (xorshift64*).
 struct ChurnRng(u64);

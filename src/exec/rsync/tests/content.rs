@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use rustix::fs::Mode;
+use nix::{sys::stat::Mode, unistd::mkfifo};
 
 use super::*;
 
@@ -101,7 +101,7 @@ fn hard_links_of_special_files_are_preserved() {
     fixture.options.short.extend(b"HDp");
     fs::create_dir(fixture.source("d")).unwrap();
     symlink("nowhere", fixture.source("link")).unwrap();
-    rustix::fs::mkfifoat(rustix::fs::CWD, fixture.source("fifo"), Mode::RWXU).unwrap();
+    mkfifo(&fixture.source("fifo"), Mode::S_IRWXU).unwrap();
     fs::hard_link(fixture.source("fifo"), fixture.source("d/fifo")).unwrap();
     let executor = fixture.executor();
     let run = |work| executor.run(&mut job(work), &CancelToken::default());

@@ -592,6 +592,8 @@ fn a_file_refused_by_a_module_fails_alone() {
     assert_eq!(fs::read(fixture.target("other")).unwrap(), b"changed");
 }
 
+/// The name is no UTF-8, which the file systems of macOS refuse.
+#[cfg(target_os = "linux")]
 #[test]
 fn a_name_that_iconv_cannot_convert_fails_alone() {
     let Some(mut fixture) = RsyncFixture::with_rsync() else { return };

@@ -12,6 +12,7 @@ use mirror_core::{
     plan::{exit::ExitMeaning, options::ExcludeRules},
 };
 use mirror_platform::dir::Dir;
+use nix::unistd::mkfifo;
 use rustix::fs::Mode;
 
 use super::*;
@@ -157,8 +158,7 @@ fn a_file_replaced_by_a_fifo_does_not_block_rsync() {
                 std::thread::yield_now();
             }
             let new = fixture.source("new");
-            let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
-            rustix::fs::mknodat(rustix::fs::CWD, &new, kind, mode, 0).unwrap();
+            mkfifo(&new, nix::sys::stat::Mode::S_IRUSR).unwrap();
             fs::rename(&new, &fifo).unwrap();
         });
         let outcome = executor.run(&mut job(Work::full()), &CancelToken::default());
