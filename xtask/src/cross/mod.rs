@@ -67,7 +67,14 @@ fn build(
         Some(package) => build.args(["--package", package]),
         None => build.args(["--package", "lsyncd", "--bins"]),
     };
-    run_command(build).map(|()| "linked")
+    run_command(build)?;
+    if target.checks_tests() && package.is_none() {
+        let mut check = tools.cargo_for(target, "check");
+        // Of the packages that are tested on a Mac: the default members.
+        check.arg("--all-targets");
+        return run_command(check).map(|()| "linked, and its tests checked");
+    }
+    Ok("linked")
 }
 
 /// Returns the line about a target.

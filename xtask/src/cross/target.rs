@@ -66,6 +66,12 @@ impl CrossTarget {
         self.system == CrossSystem::StaticLinux && self.architecture == ARCH
     }
 
+    /// Returns true if the tests are checked, too: once for macOS, because they hardly depend on
+    /// the architecture. Those of Linux run elsewhere.
+    pub(super) fn checks_tests(self) -> bool {
+        self.system == CrossSystem::Mac && self.architecture == "aarch64"
+    }
+
     /// Returns the flags for rustc.
     pub(super) fn rustc_flags(self) -> &'static str {
         match self.system {
@@ -97,6 +103,13 @@ mod tests {
             TARGETS.iter().filter(|target| target.is_native()).map(|target| target.rust).collect();
         assert!(native.len() <= 1, "{native:?}");
         assert!(native.iter().all(|name| name.ends_with("-linux-musl")), "{native:?}");
+    }
+
+    #[test]
+    fn the_tests_are_checked_for_one_target() {
+        let checked = TARGETS.iter().filter(|target| target.checks_tests());
+        let names: Vec<&str> = checked.map(|target| target.rust).collect();
+        assert_eq!(names, ["aarch64-apple-darwin"]);
     }
 
     #[test]
