@@ -35,8 +35,8 @@ impl FreedMemory {
         }
     }
 
-    /// Returns the time at which memory is returned if nothing else happens. An idle daemon does not
-    /// wake up for that: once it has, there is none.
+    /// Returns the time at which memory is returned if nothing else happens. After that there is
+    /// none, so an idle daemon does not wake up.
     pub(super) fn due(&self, is_busy: bool) -> Option<Moment> {
         self.last.filter(|_| !is_busy).map(|last| last + QUIET)
     }
