@@ -14,7 +14,7 @@ use mirror_core::{
     time::Moment,
 };
 
-use super::clock::WallClock;
+use super::{clock::WallClock, kept_paths::KeptPaths};
 use crate::control::{
     request::BatchRecord,
     status::{SyncState, Totals},
@@ -23,11 +23,11 @@ use crate::control::{
 /// Maximum number of recent batches of all syncs together.
 const MAX_BATCHES: usize = 1000;
 
-/// Maximum number of paths of a batch that are kept.
-const MAX_BATCH_PATHS: usize = 10_000;
+/// Maximum size of the paths of a batch that are kept, in bytes.
+const MAX_BATCH_BYTES: usize = 256 * 1024;
 
-/// Maximum number of paths of recent batches that are kept to explain a path.
-const MAX_PATHS: usize = 50_000;
+/// Maximum size of the paths of recent batches that are kept to explain a path, in bytes.
+const MAX_BYTES: usize = 1024 * 1024;
 
 /// Number of names of a batch that are listed.
 const MAX_NAMES: usize = 5;
@@ -38,8 +38,8 @@ pub(super) struct Activity {
     syncs: BTreeMap<MirrorId, SyncActivity>,
     running: HashMap<JobId, RunningBatch>,
     recent: VecDeque<RecentBatch>,
-    /// Number of paths in `recent`.
-    paths: usize,
+    /// Size of the paths in `recent`, in bytes.
+    bytes: usize,
     batches: u64,
 }
 
@@ -96,8 +96,7 @@ struct RunningBatch {
     is_full: bool,
     count: usize,
     names: Vec<String>,
-    /// Its paths. `None` if they are too many to be kept.
-    paths: Option<Arc<PathSet>>,
+    paths: Arc<PathSet>,
 }
 
 #[derive(Debug)]
@@ -105,7 +104,7 @@ struct RecentBatch {
     record: BatchRecord,
     mirror: MirrorId,
     /// Its paths. `None` if they were dropped to save memory.
-    paths: Option<Arc<PathSet>>,
+    paths: Option<KeptPaths>,
 }
 
 /// The end of a batch, as a record needs it.
@@ -126,7 +125,7 @@ impl RunningBatch {
             is_full: paths.covers(&TreePath::root(), Scope::Tree),
             count: paths.len(),
             names: names.collect(),
-            paths: Some(paths).filter(|paths| paths.len() <= MAX_BATCH_PATHS),
+            paths,
         }
     }
 }
@@ -266,22 +265,24 @@ impl Activity {
             sent_bytes: None,
             deleted: None,
         };
-        self.keep(RecentBatch { record, mirror: batch.mirror, paths: batch.paths });
+        let paths = KeptPaths::new(&batch.paths, MAX_BATCH_BYTES);
+        self.keep(RecentBatch { record, mirror: batch.mirror, paths });
         Some(batch.mirror)
     }
 
     fn keep(&mut self, batch: RecentBatch) {
-        self.paths += batch.paths.as_ref().map_or(0, |paths| paths.len());
+        let size = |paths: Option<KeptPaths>| paths.map_or(0, |paths| paths.memory());
+        self.bytes += batch.paths.as_ref().map_or(0, KeptPaths::memory);
         self.recent.push_back(batch);
         if self.recent.len() > MAX_BATCHES {
             let oldest = self.recent.pop_front();
-            self.paths -= oldest.and_then(|it| it.paths).map_or(0, |paths| paths.len());
+            self.bytes -= size(oldest.and_then(|it| it.paths));
         }
         let mut all = self.recent.iter_mut();
-        while self.paths > MAX_PATHS
+        while self.bytes > MAX_BYTES
             && let Some(oldest) = all.next()
         {
-            self.paths -= oldest.paths.take().map_or(0, |paths| paths.len());
+            self.bytes -= size(oldest.paths.take());
         }
     }
 
@@ -308,7 +309,7 @@ impl Activity {
     ) -> Vec<BatchRecord> {
         let includes = |batch: &&RecentBatch| {
             let paths = batch.paths.as_ref();
-            batch.mirror == mirror && paths.is_some_and(|it| it.covers(path, Scope::Entry))
+            batch.mirror == mirror && paths.is_some_and(|it| it.covers(path))
         };
         let found = self.recent.iter().rev().filter(includes).take(limit);
         found.map(|batch| batch.record.clone()).collect()

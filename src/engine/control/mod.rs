@@ -4,6 +4,7 @@ mod activity;
 mod clock;
 mod explain;
 mod flush;
+mod kept_paths;
 mod report;
 mod selection;
 mod verify;
