@@ -65,7 +65,9 @@ impl Drop for TestMount {
 
 /// Creates a file system of this type in a new file. Returns false if that is not possible.
 pub(super) fn make_image(kind: &str, image: &Path) -> bool {
-    fs::File::create(image).unwrap().set_len(20 << 20).unwrap();
+    // btrfs needs more than 100 MiB.
+    let size = if kind == "btrfs" { 256 << 20 } else { 20 << 20 };
+    fs::File::create(image).unwrap().set_len(size).unwrap();
     run(&format!("mkfs.{kind}"), &["-q"], image)
 }
 

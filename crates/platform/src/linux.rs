@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod clock;
+pub mod clone_file;
 pub(crate) mod copy_range;
 pub(crate) mod dir_watches;
 pub mod fanotify;

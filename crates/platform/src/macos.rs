@@ -3,6 +3,7 @@
 mod acl;
 pub mod boot;
 pub mod clock;
+pub mod clone_file;
 pub(crate) mod copy_range;
 pub(crate) mod dir_watches;
 pub mod file_attributes;

@@ -97,6 +97,21 @@ pub(super) fn grants_rights(job: &CopyJob<'_>, sides: EntrySides<'_>) -> bool {
     source.uid != target.uid || bits != 0
 }
 
+/// Returns true if nobody can do more with a clone of this file, which has its mode but not its
+/// owner yet, than with the finished copy. A clone needs no rights of the group beyond those of
+/// others, no bit that grants the rights of its owner, and no ACL.
+pub(super) fn may_clone(job: &CopyJob<'_>, source: EntrySide<'_>) -> bool {
+    let options = job.options();
+    let is_exact =
+        options.perms && options.owner && options.group && options.times && options.chmod.is_none();
+    let (group, others) = ((source.stat.mode >> 3) & 0o7, source.stat.mode & 0o7);
+    let names = source.file.xattr_names();
+    is_exact
+        && group & !others == 0
+        && source.stat.mode & (SET_USER | SET_GROUP) == 0
+        && names.is_ok_and(|all| !all.iter().any(|name| file_attributes::is_acl(name.as_bytes())))
+}
+
 /// Removes access from a target directory that its source does not grant, before anything is
 /// written to it. Access that it lacks is granted at the end, where failures are reported as well.
 pub(super) fn tighten(job: &CopyJob<'_>, sides: EntrySides<'_>) {

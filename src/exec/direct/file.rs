@@ -25,6 +25,9 @@ use super::{
     timestamps::{mtime, nanoseconds},
 };
 
+/// Minimum size of a file that is cloned: below it, a copy costs less.
+const MIN_CLONE: u64 = 64 << 10;
+
 /// Number of attempts to copy a file that changes during the copy.
 const MAX_TRIES: usize = 3;
 
@@ -90,24 +93,31 @@ fn copy_to_temp<'a>(
     if before.file_type() != FileType::RegularFile {
         return Err(EntryError::Changed);
     }
+    let source = EntrySide { file: FileRef::Open(file.as_fd()), stat: &before };
+    let clone = clone(ctx, entry.name, file, source);
+    let is_clone = clone.is_some();
     let create = match entry.is_new() {
         true if pair.created => TempFile::in_place,
         true => TempFile::unnamed,
         false => TempFile::replacing,
     };
-    let temp = create(&pair.target, entry.name).map_err(error::target_error("write"))?;
-    let holes = copy_content(ctx, file, &before, &temp)?;
+    let temp = clone.map_or_else(|| create(&pair.target, entry.name), Ok);
+    let temp = temp.map_err(error::target_error("write"))?;
+    let holes = !is_clone && copy_content(ctx, file, &before, &temp)?;
+    let stat = || temp.stat().map_err(error::target_error("stat"));
     // The same for all files that are created in one directory.
-    let empty = match pair.new_file.get() {
-        Some(stat) => *stat,
-        None => temp.stat().map_err(error::target_error("stat"))?,
+    let new = match pair.new_file.get() {
+        Some(stat) if !is_clone => *stat,
+        Some(_) | None => stat()?,
     };
-    let empty = pair.new_file.get_or_init(|| empty);
+    if !is_clone {
+        let _ = pair.new_file.set(new);
+    }
     let sides = EntrySides {
-        source: EntrySide { file: FileRef::Open(file.as_fd()), stat: &before },
-        target: EntrySide { file: FileRef::Open(temp.as_fd()), stat: empty },
-        is_new: true,
-        no_xattrs: pair.no_default_acl,
+        source,
+        target: EntrySide { file: FileRef::Open(temp.as_fd()), stat: &new },
+        is_new: !is_clone,
+        no_xattrs: !is_clone && pair.no_default_acl,
     };
     // The size of a file with holes could reach the disk before its content: after a power failure
     // it would pass the quick check forever.
@@ -120,6 +130,21 @@ fn copy_to_temp<'a>(
     }
     let after = Stat::of(file).map_err(error::source_error("stat"))?;
     Ok((temp, Stability::of(&before, &after)))
+}
+
+/// Clones a file, where that needs a call of its own. `None` if it has to be copied.
+fn clone<'a>(
+    ctx: &DirContext<'a>,
+    name: &[u8],
+    file: &OwnedFd,
+    source: EntrySide<'_>,
+) -> Option<TempFile<'a>> {
+    let is_large = source.stat.size >= MIN_CLONE;
+    let target = &ctx.pair.target;
+    if !ctx.job.executor.clones || !is_large || !attributes::may_clone(ctx.job, source) {
+        return None;
+    }
+    TempFile::cloned(target, name, file.as_fd()).ok()
 }
 
 /// Copies the content within the bandwidth limit. Returns true if it has holes.

@@ -60,7 +60,7 @@ use mirror_core::{
     plan::direct::DirectOptions,
     queue::PathSet,
 };
-use mirror_platform::{dir::Dir, umask};
+use mirror_platform::{clone_file, dir::Dir, umask};
 use rustix::process;
 
 use super::{
@@ -147,6 +147,8 @@ pub(crate) struct DirectExecutor {
     log: Log,
     /// True if owners, devices and all extended attributes can be expected to be settable.
     privileged: bool,
+    /// True if files are cloned under a temporary name.
+    clones: bool,
     state: Arc<DirectState>,
     throttle: Option<Throttle>,
     /// Permission bits that new files do not get if permissions are not mirrored.
@@ -171,6 +173,7 @@ impl DirectExecutor {
             settings,
             log,
             privileged: process::geteuid().is_root(),
+            clones: clone_file::IS_NEEDED,
             state,
             throttle,
             umask: umask::current().unwrap_or(ASSUMED_UMASK),

@@ -13,7 +13,8 @@ use std::{
 };
 
 use mirror_platform::{
-    dir::Dir, file_attributes::is_unsupported, metadata::FileRef, stat::Stat, unnamed_file,
+    clone_file, dir::Dir, file_attributes::is_unsupported, metadata::FileRef, stat::Stat,
+    unnamed_file,
 };
 use rustix::{
     fs::{self, AtFlags, FileType, Mode, OFlags},
@@ -247,6 +248,20 @@ impl<'a> TempFile<'a> {
         let (temporary, file) = TempEntry::new(dir, name, |name| {
             fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
         })?;
+        let marked = FileRef::Open(file.as_fd()).set_xattr(UNFINISHED, b"").is_ok();
+        Ok(Self { dir, file, temporary: Some(temporary), replaces: true, marked })
+    }
+
+    /// Creates a file that shares the blocks of `file` and has its mode.
+    ///
+    /// # Errors
+    ///
+    /// If the file system can't share blocks, or if this process may not write to the new file.
+    pub(super) fn cloned(dir: &'a Dir, name: &[u8], file: BorrowedFd<'_>) -> io::Result<Self> {
+        let (temporary, ()) =
+            TempEntry::new(dir, name, |name| clone_file::clone_at(file, dir.as_fd(), name))?;
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = fs::openat(dir, temporary.name(), flags, Mode::empty())?;
         let marked = FileRef::Open(file.as_fd()).set_xattr(UNFINISHED, b"").is_ok();
         Ok(Self { dir, file, temporary: Some(temporary), replaces: true, marked })
     }

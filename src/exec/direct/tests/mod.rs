@@ -4,6 +4,8 @@ mod attributes;
 mod budget;
 mod case;
 mod churn;
+#[cfg(target_os = "linux")]
+mod clones;
 mod disks;
 mod filters;
 mod names;
