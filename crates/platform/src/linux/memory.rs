@@ -11,7 +11,7 @@ pub fn release_unused() {
     }
 }
 
-/// Size in bytes from which a piece of memory has pages of its own, and from which the free end of a
+/// Size in bytes from which a piece of memory has its own pages, and from which the free end of a
 /// heap is returned.
 #[cfg(target_env = "gnu")]
 const THRESHOLD: libc::c_int = 256 << 10;
