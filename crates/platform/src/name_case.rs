@@ -2,10 +2,12 @@
 
 use std::{io, os::fd::AsFd};
 
+use rustix::fs::FileType;
+
 use crate::{dir::Dir, entries::ReadBuffer, stat::Stat, stored_names::StoredNames};
 
 /// The most entries that are read to find out whether a file system ignores case.
-const MAX_PROBED: usize = 1000;
+const MAX_PROBED: usize = 200;
 
 impl Dir {
     /// Finds out whether names that differ only in case lead to the same entry here, by looking at
@@ -20,24 +22,25 @@ impl Dir {
         {
             return Some(answer);
         }
-        let mut below = vec![self.open_below(b"").ok()?];
+        let mut below: Vec<Vec<u8>> = vec![Vec::new()];
         let mut left = MAX_PROBED;
         let mut buffer = ReadBuffer::new();
-        while let Some(dir) = below.pop() {
+        while let Some(path) = below.pop() {
+            let Ok(dir) = self.open_below(&path) else { continue };
             let mut names: Vec<Box<[u8]>> = Vec::new();
             // The error only ends the listing.
             let _ = dir.read(&mut buffer, |entry| {
-                left = left.saturating_sub(1);
+                left = left.checked_sub(1).ok_or(io::ErrorKind::Interrupted)?;
                 names.push(entry.name.into());
-                if left == 0 { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+                if entry.file_type == FileType::Directory {
+                    let end: &[u8] = if path.is_empty() { b"" } else { b"/" };
+                    below.push([&*path, end, entry.name].concat());
+                }
+                Ok(())
             });
-            for name in names {
-                if let Some(answer) = leads_elsewhere(&dir, &name) {
-                    return Some(answer);
-                }
-                if left > 0 {
-                    below.extend(dir.open_below(&name));
-                }
+            let found = names.iter().find_map(|name| leads_elsewhere(&dir, name));
+            if found.is_some() {
+                return found;
             }
         }
         None
