@@ -244,7 +244,7 @@ fn the_status_has_the_bytes_of_the_running_transfer() {
     assert!(ctl(&sandbox, 0, &["status", "--json"]).contains("\"in_flight_bytes\":null"));
     fs::write(source.join("large"), vec![b'x'; 1 << 20]).unwrap();
     wait_for(&sandbox, &daemon, &good("running transfer: "), &["status", "-v", "web"]);
-    wait_for(&sandbox, &daemon, &good(" KiB sent so far"), &["status", "-v", "web"]);
+    wait_for(&sandbox, &daemon, &good(" kB sent so far"), &["status", "-v", "web"]);
 }
 
 #[test]
