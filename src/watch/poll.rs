@@ -161,20 +161,23 @@ impl PolledSubtree {
         is_exact && overlap && self.tree.root == other.tree.root
     }
 
-    /// Reads all directories. Returns those that are new or have changed.
+    /// Reads all directories. Returns those that are new, have changed or have become unreadable.
     fn round(&mut self, hasher: &DefaultHashBuilder) -> Vec<TreePath> {
         let mut fingerprints = HashMap::with_capacity(self.fingerprints.len());
         let mut changed = Vec::new();
         let mut rest = vec![self.top.clone()];
         let mut buffer = ReadBuffer::new();
-        // A missing root is handled by the root monitor.
-        let Ok(root) = Dir::open(&self.tree.root) else { return changed };
+        let root = Dir::open(&self.tree.root).ok();
         while let Some(path) = rest.pop() {
             let mut children = Vec::new();
-            // An unreadable directory has no fingerprint: it is reported when it becomes readable.
-            let Some(fingerprint) =
-                fingerprint_of(&root, &path, &mut buffer, |name| children.push(name), hasher)
+            let child = |name| children.push(name);
+            // An unreadable directory has no fingerprint: it is reported once, because the program
+            // that serves it may be dead, and again when it becomes readable.
+            let Some(fingerprint) = root
+                .as_ref()
+                .and_then(|root| fingerprint_of(root, &path, &mut buffer, child, hasher))
             else {
+                changed.extend(self.fingerprints.contains_key(&path).then_some(path));
                 continue;
             };
             if self.fingerprints.get(&path) != Some(&fingerprint) {
@@ -273,6 +276,20 @@ mod tests {
         assert_eq!(poller.round(), changed(&["c"]));
         poller.handle(PollCommand::Remove(MirrorId(1)));
         assert!(poller.is_empty());
+    }
+
+    #[test]
+    fn a_root_that_cannot_be_opened_is_reported_once() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().join("root");
+        fs::create_dir_all(root.join("a")).unwrap();
+        let mut poller = Poller::default();
+        poller.handle(command(&root, ""));
+        fs::rename(&root, place.path().join("other")).unwrap();
+        assert_eq!(poller.round(), changed(&[""]));
+        assert_eq!(poller.round(), []);
+        fs::rename(place.path().join("other"), &root).unwrap();
+        assert_eq!(poller.round(), changed(&["", "a"]));
     }
 
     #[test]
