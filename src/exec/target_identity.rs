@@ -88,7 +88,8 @@ impl TargetIdentity {
     /// # Errors
     ///
     /// The outcome of the job if nothing may be written there: the disk of the target is no longer
-    /// mounted, and the file system below may be too small for the whole source.
+    /// mounted, and the file system below may be too small for the whole source; or the target was
+    /// there, and can't be opened any more.
     pub(super) fn check_before(&self, work: &mut Work) -> Result<ObservedTarget, Outcome> {
         let now = self.observe()?;
         self.update(&now)?;
@@ -258,6 +259,12 @@ impl TargetIdentity {
         match found.and_then(|found| Ok(DirIdentity::of(found)?)) {
             Ok(found) => Ok(ObservedTarget::Present(found)),
             Err(TrustedOpenError::System(error)) if is_gone(&error) => Ok(ObservedTarget::Missing),
+            // It may be unmounted at any moment, and rsync would then fill the directory below.
+            Err(TrustedOpenError::System(error)) if self.record().instance.is_some() => {
+                let name = &self.name;
+                let why = format!("cannot open the target {name}: {error}");
+                Err(Outcome::Retry(Failure::new(why)))
+            }
             Err(TrustedOpenError::System(_)) => Ok(ObservedTarget::Unknown),
             Err(planted @ TrustedOpenError::UntrustedLink(_)) => {
                 let why = format!("the target {} is not written to: {planted}", self.name);
@@ -450,6 +457,27 @@ mod tests {
             let Err(Outcome::Retry(failure)) = outcome else { panic!("{outcome:?}") };
             assert!(failure.message.contains("is a symbolic link"), "{}", failure.message);
         }
+    }
+
+    #[test]
+    fn nothing_is_written_to_a_target_that_was_there_and_cannot_be_opened() {
+        let (_temp, target, identity) = with_all();
+        let before = identity.check_before(&mut Work::full()).unwrap();
+        let old = target.with_extension("old");
+        fs::rename(&target, &old).unwrap();
+        // The error of a dead FUSE program is of the same class.
+        symlink(&target, &target).unwrap();
+        for outcome in [
+            identity.check_before(&mut Work::full()).map(drop),
+            identity.check_path(),
+            identity.check_after(&before, true),
+        ] {
+            let Err(Outcome::Retry(failure)) = outcome else { panic!("{outcome:?}") };
+            assert!(failure.message.starts_with("cannot open the target dst: "), "{failure:?}");
+        }
+        fs::remove_file(&target).unwrap();
+        fs::rename(&old, &target).unwrap();
+        assert!(!is_lost(&identity), "it is known as before");
     }
 
     #[test]
