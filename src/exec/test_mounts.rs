@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -37,6 +38,27 @@ impl TestMount {
         let is_mounted = is_root && run("mkfs.exfat", &[], &image) && run("mount", &options, at);
         if !is_mounted {
             println!("not tried: no exFAT can be mounted here");
+        }
+        is_mounted.then(|| Self(at.to_owned()))
+    }
+
+    /// Mounts the directory `from` by sshfs, which sets the attributes of what symbolic links lead
+    /// to. Returns `None` if that program, or the sftp-server, is missing.
+    pub(super) fn following_links(from: &Path, at: &Path) -> Option<Self> {
+        let directories = ["/usr/lib/openssh", "/usr/libexec/openssh", "/usr/lib/ssh"];
+        let servers = directories.map(|directory| Path::new(directory).join("sftp-server"));
+        let server = servers.iter().find(|server| server.exists());
+        let ssh = from.with_extension("ssh");
+        let is_mounted = server.is_some_and(|server| {
+            fs::write(&ssh, format!("#!/bin/sh\nexec {}\n", server.display())).unwrap();
+            fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+            let command = format!("ssh_command={}", ssh.display());
+            let remote = format!("none:{}", from.display());
+            let is_root = rustix::process::geteuid().is_root();
+            is_root && run("sshfs", &["-o", &command, &remote], at)
+        });
+        if !is_mounted {
+            println!("not tried: no sshfs can be mounted here");
         }
         is_mounted.then(|| Self(at.to_owned()))
     }

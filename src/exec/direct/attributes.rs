@@ -7,6 +7,7 @@ use rustix::{fs::FileType, io::Errno};
 
 use super::{
     super::target_mark::MARK_ATTRIBUTE,
+    capabilities::LinkAttributes,
     copy_job::CopyJob,
     error::{self, EntryError},
     warnings::WarningTopic,
@@ -139,6 +140,13 @@ pub(super) fn tighten(job: &CopyJob<'_>, sides: EntrySides<'_>) {
 impl AttributePlan {
     /// Compares both sides.
     pub(super) fn new(job: &CopyJob<'_>, sides: EntrySides<'_>) -> Result<Self, EntryError> {
+        let is_link = sides.source.stat.file_type() == FileType::Symlink;
+        if is_link && job.capabilities().link_attributes == LinkAttributes::Followed {
+            let text = "owners and times of symbolic links cannot be set on the target: continuing \
+                        without them";
+            job.warn_once(WarningTopic::Links, text);
+            return Ok(Self::default());
+        }
         let (source, target) = (&wanted_stat(job, sides), sides.target.stat);
         let mut plan = Self {
             // Only root can change the owner.
@@ -151,7 +159,7 @@ impl AttributePlan {
         // A new owner clears the set-user bit, and a new ACL sets bits of the mode.
         let unsure =
             plan.changes_owner() && wanted & (SET_USER | SET_GROUP) != 0 || plan.changes_acl();
-        if source.file_type() != FileType::Symlink && (unsure || wanted != target.mode & MODE) {
+        if !is_link && (unsure || wanted != target.mode & MODE) {
             plan.mode = Some(wanted);
         }
         let times = job.options().times;

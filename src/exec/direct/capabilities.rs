@@ -1,11 +1,12 @@
 //! Capabilities of the target's file system.
 
-use std::os::fd::AsFd;
+use std::{io, os::fd::AsFd};
 
 use mirror_platform::{dir::Dir, metadata::FileRef, stat::Stat};
+use rustix::fs::symlinkat;
 
 use super::{
-    temp_file::TempFile,
+    temp_file::{TempEntry, TempFile},
     timestamps::{TimestampGranularity, mtime},
 };
 
@@ -21,6 +22,16 @@ pub(super) struct TargetCapabilities {
     pub(super) names_temp_files: bool,
     /// True if names that differ only in case are the same.
     pub(super) folds_case: bool,
+    pub(super) link_attributes: LinkAttributes,
+}
+
+/// Effects of setting the owner or the time of a symbolic link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LinkAttributes {
+    /// They are those of the link.
+    Own,
+    /// They are those of what the link leads to, which may be any file there. So does sshfs.
+    Followed,
 }
 
 impl TargetCapabilities {
@@ -30,6 +41,7 @@ impl TargetCapabilities {
         keeps_owners: true,
         names_temp_files: false,
         folds_case: false,
+        link_attributes: LinkAttributes::Own,
     };
 
     /// Probes the file system with a temporary file at `target` and leaves no trace.
@@ -54,7 +66,25 @@ fn probe_with_file(target: &Dir, privileged: bool) -> Option<TargetCapabilities>
     let folds_case =
         temp.name().is_some_and(|name| target.stat(&name.to_ascii_uppercase()).is_ok());
     let keeps_owners = privileged && keeps_owners(&temp);
-    Some(TargetCapabilities { granularity, keeps_owners, names_temp_files, folds_case })
+    let link_attributes =
+        if follows_links(target) { LinkAttributes::Followed } else { LinkAttributes::Own };
+    Some(TargetCapabilities {
+        granularity,
+        keeps_owners,
+        names_temp_files,
+        folds_case,
+        link_attributes,
+    })
+}
+
+/// Sets the time of a link that leads nowhere, where following it does no harm.
+fn follows_links(target: &Dir) -> bool {
+    const SECONDS: i64 = 1_000_000_000;
+    let create = |name: &[u8]| symlinkat([name, b"-none"].concat(), target, name);
+    let Ok((link, ())) = TempEntry::new(target, b"link", create) else { return false };
+    let set = FileRef::Named(target.as_fd(), link.name()).set_modified(SECONDS, 0);
+    set.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        && target.stat(link.name()).is_ok()
 }
 
 /// Changes the owner of a file and sets the bits that grant his rights. Nobody can open the file.
@@ -79,8 +109,8 @@ mod tests {
         let privileged = rustix::process::geteuid().is_root();
         let capabilities = TargetCapabilities::probe(&dir, privileged);
         assert_eq!(
-            (capabilities.granularity, capabilities.folds_case),
-            (TimestampGranularity::FINEST, false)
+            (capabilities.granularity, capabilities.folds_case, capabilities.link_attributes),
+            (TimestampGranularity::FINEST, false, LinkAttributes::Own)
         );
         assert_eq!(capabilities.keeps_owners, privileged);
         assert_eq!(mtime(&dir.stat(b"").unwrap()), mtime(&before));

@@ -15,6 +15,8 @@ pub(super) enum WarningTopic {
     Attributes,
     /// The target does not support owners.
     Owner,
+    /// The attributes of symbolic links cannot be set.
+    Links,
     /// The target is inside the source.
     TargetInSource,
     /// The `max-delete` quota is used up.

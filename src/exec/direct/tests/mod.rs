@@ -8,6 +8,8 @@ mod churn;
 mod clones;
 mod disks;
 mod filters;
+#[cfg(target_os = "linux")]
+mod fuse;
 mod names;
 mod options;
 mod races;
