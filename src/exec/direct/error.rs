@@ -92,6 +92,20 @@ impl EntryError {
         }
     }
 
+    /// Returns the remedy if the target may not be able to have the entry at all.
+    fn support_remedy(&self) -> Option<&'static str> {
+        let Self::Target(action @ ("make" | "write" | "stat"), error) = self else { return None };
+        match Errno::from_io_error(error)? {
+            Errno::NOENT | Errno::INVAL | Errno::ILSEQ => {
+                Some("if its file system does not permit this name, rename or exclude the entry")
+            }
+            Errno::NOSYS | Errno::OPNOTSUPP if *action == "make" => {
+                Some("if its file system has no such type of file, exclude the entry")
+            }
+            _ => None,
+        }
+    }
+
     /// Returns true if a deletion of other entries may make space for this one.
     pub(super) fn is_out_of_space(&self) -> bool {
         let Self::Target(_, error) = self else { return false };
@@ -117,6 +131,7 @@ impl EntryError {
                 let remedy = self
                     .remedy()
                     .or_else(|| self.space_remedy())
+                    .or_else(|| self.support_remedy())
                     .map(|text| format!(": {text}"))
                     .unwrap_or_default();
                 format!("cannot {action} {target}{path}: {}{remedy}", os_message(error))

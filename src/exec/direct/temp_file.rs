@@ -172,11 +172,15 @@ impl<'a> TempEntry<'a> {
         let inode = dir_inode(dir)?;
         for _ in 0..MAX_TRIES {
             let name = temp_name(name);
-            let in_use = InUse::new(inode, &name);
+            let in_use = Some(InUse::new(inode, &name));
             match create(&name) {
-                Ok(made) => return Ok((Self { dir, name, _in_use: Some(in_use) }, made)),
+                Ok(made) => return Ok((Self { dir, name, _in_use: in_use }, made)),
                 Err(Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    // exFAT makes a file and refuses a fifo.
+                    drop(Self { dir, name, _in_use: in_use });
+                    return Err(error.into());
+                }
             }
         }
         Err(Errno::EXIST.into())

@@ -6,8 +6,9 @@ use std::{
 };
 
 use mirror_core::job::Outcome;
+use nix::{sys::stat::Mode, unistd::mkfifo};
 
-use super::{CopierFixture, age};
+use super::{CopierFixture, age, failures};
 use crate::exec::test_mounts::TestMount;
 
 #[test]
@@ -36,5 +37,25 @@ fn attributes_are_not_set_through_links_on_sshfs() {
         assert_eq!(made, wanted);
         assert_eq!(fs::read_link(served.join("dangling")).unwrap().to_str(), Some("nowhere"));
         assert_eq!(fs::read_link(served.join("out")).unwrap(), victim);
+    }
+}
+
+#[test]
+fn what_exfat_cannot_have_is_reported_and_leaves_nothing() {
+    let mirror = CopierFixture::new();
+    let Some(_mounted) = TestMount::ignoring_case(&mirror.target) else { return };
+    mkfifo(&mirror.source("fifo"), Mode::S_IRUSR).unwrap();
+    symlink("x", mirror.source("link")).unwrap();
+    fs::write(mirror.source("a:b"), "1").unwrap();
+    fs::write(mirror.source("kept"), "1").unwrap();
+    for _ in 0..2 {
+        let failed = failures(mirror.full());
+        let [name, fifo, link] = &failed[..] else { panic!("{failed:?}") };
+        assert!(name.1.ends_with("does not permit this name, rename or exclude the entry"));
+        assert_eq!(fifo.0, "/fifo");
+        assert!(link.1.ends_with("has no such type of file, exclude the entry"), "{link:?}");
+        let names = fs::read_dir(&mirror.target).unwrap();
+        let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["kept"]);
     }
 }
