@@ -20,6 +20,7 @@ mod remote_shell;
 mod remote_target;
 mod scripts;
 mod service;
+mod silent_paths;
 mod snapshots;
 mod source_links;
 mod state_log;

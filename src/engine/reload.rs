@@ -65,7 +65,8 @@ impl Engine {
         let Some(Reload { load, apply }) = &mut self.reload else { return Ok(Vec::new()) };
         self.log.say(Category::Normal, "--- HUP signal, resetting ---");
         self.connections.reset_failures();
-        let read = load().and_then(|Loaded { mut config, scripts, hash, positions, .. }| {
+        let read = self.registry.check_answers().and_then(|()| load());
+        let read = read.and_then(|Loaded { mut config, scripts, hash, positions, .. }| {
             for sync in &mut config.syncs {
                 keep_or_follow_source(sync, &self.registry, &self.log);
             }
@@ -92,12 +93,7 @@ impl Engine {
         });
         let (daemon, changes, tunnels, scripts, origin) = match read {
             Ok(read) => read,
-            Err(lines) => {
-                self.keep_configuration(&lines, effects);
-                let failure = ReloadFailure(lines);
-                self.note_reload(Err(&failure));
-                return Err(failure);
-            }
+            Err(lines) => return Err(self.keep_configuration(lines, effects)),
         };
         self.tunnels = tunnels;
         self.tunnels.retry_now();
@@ -114,13 +110,20 @@ impl Engine {
     }
 
     /// Continues after a failed reload, which these lines explain.
-    fn keep_configuration(&mut self, lines: &[String], effects: &mut Vec<Effect>) {
-        for line in lines {
+    fn keep_configuration(
+        &mut self,
+        lines: Vec<String>,
+        effects: &mut Vec<Effect>,
+    ) -> ReloadFailure {
+        for line in &lines {
             self.log.say(Category::Error, line);
         }
         self.log.say(Category::Error, "reload failed: keeping the running configuration");
         self.tunnels.retry_now();
         self.fleet.retry_now(self.now(), effects);
+        let failure = ReloadFailure(lines);
+        self.note_reload(Err(&failure));
+        failure
     }
 
     fn adopt_daemon_config(&mut self, in_force: DaemonConfig) {
