@@ -32,7 +32,7 @@ use rustix::{
 use super::{
     CommandSender, Inventory, MAX_LISTED, Preference, WatchCounters, WatchMessage,
     backend::{DrainStatus, Drained, KEPT_EVENTS, WatchTree, strip_root},
-    backends::{Backends, is_on_shared_file_system},
+    backends::Backends,
     limits::KernelLimit,
     open_files::mark_open_files,
     outbox::Outbox,
@@ -262,9 +262,7 @@ impl WatchReader {
         let root = tree.exact.is_none().then(|| tree.root.clone());
         self.mirrors.insert(mirror, CoverProgress { root, ..CoverProgress::default() });
         self.update_ignored(mirror);
-        if is_on_shared_file_system(&tree.root) {
-            self.poll_below(tree.clone(), TreePath::root());
-        }
+        self.poll_shared(tree, |_| true);
         self.has_work = true;
     }
 
@@ -328,6 +326,7 @@ impl WatchReader {
         }
         for point in changes.mounted {
             self.backends.all().for_each(|backend| backend.on_mounted(&point));
+            self.poll_mounted(&point);
             self.has_work = true;
         }
         self.messages.extend(changes.repointed.into_iter().map(WatchMessage::RootRepointed));

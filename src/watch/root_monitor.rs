@@ -16,7 +16,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mirror_core::fs_event::{MirrorId, RootGone};
+use mirror_core::{
+    fs_event::{MirrorId, RootGone},
+    path::TreePath,
+};
 use mirror_platform::{
     dir::Dir,
     dir_watch::{DirInterest, DirWatchId, DirWatches},
@@ -51,6 +54,8 @@ struct KnownMount {
     /// Identity of its root, since the mount id may be reused for the next mount. `None` if it is
     /// unknown.
     identity: Option<DirIdentity>,
+    /// True if others may change the content without this kernel.
+    is_shared: bool,
 }
 
 #[derive(Debug)]
@@ -217,6 +222,14 @@ impl RootMonitor {
         changes
     }
 
+    /// Returns the mount points below a directory whose content others may change.
+    pub(super) fn shared_below(&self, root: &Path) -> Vec<TreePath> {
+        let root = root.as_os_str().as_bytes();
+        let shared = self.known_mounts.values().filter(|mount| mount.is_shared);
+        let below = shared.filter_map(|mount| TreePath::new(strip_root(root, &mount.point)?));
+        below.filter(|path| !path.is_root()).collect()
+    }
+
     fn below_roots(&self, table: &[MountInfo]) -> BTreeMap<u64, KnownMount> {
         let is_below = |mount: &&MountInfo| {
             self.roots.iter().any(|root| {
@@ -230,7 +243,8 @@ impl RootMonitor {
             let hidden = below.values_mut().filter(|other| other.point == mount.point);
             hidden.for_each(|other| other.identity = None);
             let identity = if mount.may_block { None } else { identity(&mount.point) };
-            below.insert(mount.id, KnownMount { point: mount.point.clone(), identity });
+            let (point, is_shared) = (mount.point.clone(), mount.is_shared);
+            below.insert(mount.id, KnownMount { point, identity, is_shared });
         }
         below
     }

@@ -62,6 +62,9 @@ mod service_manager;
 #[cfg(target_os = "linux")]
 mod service_units;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod shared_mounts;
+#[cfg(test)]
 mod snapshots;
 #[cfg(test)]
 mod source_loss;

@@ -13,6 +13,8 @@ pub struct MountInfo {
     /// True if opening a directory of the mount may take as long as another machine or a program
     /// does not answer.
     pub may_block: bool,
+    /// True if others may change the content without this kernel.
+    pub is_shared: bool,
     /// Source of the mount: a device, the export of a server, or an arbitrary word.
     pub source: Vec<u8>,
 }

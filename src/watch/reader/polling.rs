@@ -1,11 +1,14 @@
 //! Polling of the subtrees that no backend watches.
 
+use std::os::unix::ffi::OsStrExt;
+
 use mirror_core::{fs_event::FsEventKind, path::TreePath};
 use rustix::io::Errno;
 
 use super::{
     super::{
-        backend::{Unwatched, WatchTree},
+        backend::{Unwatched, WatchTree, strip_root},
+        backends::is_on_shared_file_system,
         limits::KernelLimit,
         poll::{self, PollCommand, PollReport},
     },
@@ -27,6 +30,34 @@ impl WatchReader {
             self.log.say(Category::Warn, message);
         }
         self.poll_below(tree, path);
+    }
+
+    /// Polls what others may change: the whole tree, or the mount points in it that `is_wanted`
+    /// selects. Those that are skipped are not polled.
+    pub(super) fn poll_shared(&mut self, tree: &WatchTree, is_wanted: impl Fn(&TreePath) -> bool) {
+        if is_on_shared_file_system(&tree.root) {
+            if is_wanted(&TreePath::root()) {
+                self.poll_below(tree.clone(), TreePath::root());
+            }
+            return;
+        }
+        for point in self.root_monitor.shared_below(&tree.root) {
+            if is_wanted(&point) && !(tree.skip)(&point) {
+                self.poll_below(tree.clone(), point);
+            }
+        }
+    }
+
+    /// Polls what was mounted at this place.
+    pub(super) fn poll_mounted(&mut self, point: &[u8]) {
+        let mirrors = self.mirrors.keys().copied().collect::<Vec<_>>();
+        for mirror in mirrors {
+            let Some(tree) = self.backends.tree(mirror).cloned() else { continue };
+            let path = strip_root(tree.root.as_os_str().as_bytes(), point).and_then(TreePath::new);
+            if let Some(path) = path.filter(|path| !path.is_root()) {
+                self.poll_shared(&tree, |shared| *shared == path);
+            }
+        }
     }
 
     pub(super) fn poll_below(&mut self, tree: WatchTree, path: TreePath) {

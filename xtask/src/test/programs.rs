@@ -9,7 +9,7 @@ struct RequiredProgram {
     needed_for: &'static str,
 }
 
-const PROGRAMS: [RequiredProgram; 13] = [
+const PROGRAMS: [RequiredProgram; 14] = [
     RequiredProgram {
         name: "rsync",
         debian_package: "rsync",
@@ -41,6 +41,11 @@ const PROGRAMS: [RequiredProgram; 13] = [
         name: "faketime",
         debian_package: "faketime",
         needed_for: "clocks that step",
+    },
+    RequiredProgram {
+        name: "sshfs",
+        debian_package: "sshfs",
+        needed_for: "file systems that others change",
     },
     RequiredProgram {
         name: "mount.exfat-fuse",

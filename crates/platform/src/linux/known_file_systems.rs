@@ -44,7 +44,7 @@ impl ContentKeeper {
     }
 
     /// Returns true if access may take as long as others do not answer.
-    const fn may_block(self) -> bool {
+    pub(super) const fn may_block(self) -> bool {
         match self {
             Self::Kernel => false,
             Self::Cluster | Self::Server | Self::Automounter => true,
@@ -156,13 +156,14 @@ impl KnownFileSystem {
         Self::with_magic(magic).unwrap_or(const { &OTHER })
     }
 
-    /// Returns true if access to a mount of this type may take as long as others do not answer.
-    pub(super) fn may_block(mount_type: &[u8]) -> bool {
+    /// Returns the keeper of the content of mounts of this type.
+    pub(super) fn keeper_of(mount_type: &[u8]) -> ContentKeeper {
         let is_it = |name: &&str| {
             let rest = mount_type.strip_prefix(name.as_bytes());
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"."))
         };
-        TABLE.iter().any(|known| known.keeper.may_block() && known.mount_types.iter().any(is_it))
+        let known = TABLE.iter().find(|known| known.mount_types.iter().any(is_it));
+        known.map_or(OTHER.keeper, |known| known.keeper)
     }
 }
 
@@ -205,10 +206,12 @@ mod tests {
         for mount_type in
             ["fuse.vmhgfs-fuse", "fuse.sshfs", "virtiofs", "nfs4", "smb3", "gfs2", "autofs"]
         {
-            assert!(KnownFileSystem::may_block(mount_type.as_bytes()), "{mount_type}");
+            let keeper = KnownFileSystem::keeper_of(mount_type.as_bytes());
+            assert_eq!((keeper.may_block(), keeper.is_shared()), (true, mount_type != "autofs"));
         }
         for mount_type in ["ext4", "overlay", "tmpfs", "fusectl", "nfsd", ""] {
-            assert!(!KnownFileSystem::may_block(mount_type.as_bytes()), "{mount_type}");
+            let keeper = KnownFileSystem::keeper_of(mount_type.as_bytes());
+            assert_eq!(keeper, ContentKeeper::Kernel, "{mount_type}");
         }
     }
 }

@@ -56,8 +56,9 @@ fn parse(line: &[u8]) -> Option<MountInfo> {
     let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let point = unescape(fields.nth(3)?);
     fields.find(|field| *field == b"-")?;
-    let may_block = KnownFileSystem::may_block(&unescape(fields.next()?));
-    Some(MountInfo { id, point, may_block, source: unescape(fields.next()?) })
+    let keeper = KnownFileSystem::keeper_of(&unescape(fields.next()?));
+    let (may_block, is_shared) = (keeper.may_block(), keeper.is_shared());
+    Some(MountInfo { id, point, may_block, is_shared, source: unescape(fields.next()?) })
 }
 
 /// Decodes spaces, tabs, newlines and backslashes, which are written as `\` with three octal
@@ -89,7 +90,10 @@ mod tests {
     fn escaped_mount_points_are_decoded() {
         let line = b"36 35 98:0 /mnt1 /a\\040b\\134c/\xff rw,noatime master:1 - ext3 /dev/root rw";
         let (point, source) = (b"/a b\\c/\xff".to_vec(), b"/dev/root".to_vec());
-        assert_eq!(parse(line), Some(MountInfo { id: 36, point, may_block: false, source }));
+        assert_eq!(
+            parse(line),
+            Some(MountInfo { id: 36, point, may_block: false, is_shared: false, source })
+        );
         assert_eq!(parse(b""), None);
     }
 

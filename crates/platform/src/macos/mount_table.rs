@@ -75,6 +75,7 @@ impl MountInfo {
             id: mount_id(found),
             point: text(&found.f_mntonname),
             may_block: is_shared(found),
+            is_shared: is_shared(found),
             source: text(&found.f_mntfromname),
         }
     }
