@@ -14,7 +14,7 @@ use mirror_core::{
     time::Moment,
 };
 
-use super::{clock::WallClock, kept_paths::KeptPaths};
+use super::{clock::WallClock, kept_paths::KeptPaths, kept_record::KeptRecord};
 use crate::control::{
     request::BatchRecord,
     status::{SyncState, Totals},
@@ -101,7 +101,7 @@ struct RunningBatch {
 
 #[derive(Debug)]
 struct RecentBatch {
-    record: BatchRecord,
+    record: KeptRecord,
     mirror: MirrorId,
     /// Its paths. `None` if they were dropped to save memory.
     paths: Option<KeptPaths>,
@@ -204,8 +204,8 @@ impl Activity {
             if let Some(last) = self.recent.back_mut() {
                 let is_sent_known = since.unknown_sent == 0 || since.files > 0;
                 let is_deleted_known = since.unknown_deleted == 0 || since.deleted > 0;
-                last.record.sent_bytes = is_sent_known.then_some(since.sent);
-                last.record.deleted = is_deleted_known.then_some(since.deleted);
+                last.record.bare.sent_bytes = is_sent_known.then_some(since.sent);
+                last.record.bare.deleted = is_deleted_known.then_some(since.deleted);
             }
         }
         Some(mirror)
@@ -266,6 +266,7 @@ impl Activity {
             deleted: None,
         };
         let paths = KeptPaths::new(&batch.paths, MAX_BATCH_BYTES);
+        let record = KeptRecord::new(record);
         self.keep(RecentBatch { record, mirror: batch.mirror, paths });
         Some(batch.mirror)
     }
@@ -293,7 +294,7 @@ impl Activity {
         for batch in self.recent.iter().rev() {
             if let Some(left @ 1..) = left.get_mut(&batch.mirror) {
                 *left -= 1;
-                found.push(batch.record.clone());
+                found.push(batch.record.record());
             }
         }
         found.reverse();
@@ -312,7 +313,7 @@ impl Activity {
             batch.mirror == mirror && paths.is_some_and(|it| it.covers(path))
         };
         let found = self.recent.iter().rev().filter(includes).take(limit);
-        found.map(|batch| batch.record.clone()).collect()
+        found.map(|batch| batch.record.record()).collect()
     }
 }
 

@@ -5,6 +5,7 @@ mod clock;
 mod explain;
 mod flush;
 mod kept_paths;
+mod kept_record;
 mod report;
 mod selection;
 mod verify;
