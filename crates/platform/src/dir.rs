@@ -17,6 +17,12 @@ use crate::{
     stored_names::StoredNames,
 };
 
+/// Flags for a directory below another one that is read, or in which names are only looked up.
+const READ_BELOW: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const LOOKUP_BELOW: OFlags =
+    LOOKUP.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
 /// An open directory. All names are looked up below it, and no symbolic link is followed.
 #[derive(Debug)]
 pub struct Dir {
@@ -65,8 +71,7 @@ impl Dir {
     /// As `open(2)`: `ELOOP` or `ENOTDIR` if a component is a symbolic link, and `EXDEV` if the
     /// path leads out of this directory.
     pub fn open_below(&self, path: &[u8]) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(self.related(self.open_with(path, flags, Mode::empty())?))
+        Ok(self.related(self.open_with(path, READ_BELOW, Mode::empty())?))
     }
 
     /// As [`open_below`](Self::open_below), but only for looking names up in the directory. This
@@ -76,8 +81,7 @@ impl Dir {
     ///
     /// As [`open_below`](Self::open_below).
     pub fn open_below_for_lookup(&self, path: &[u8]) -> io::Result<Self> {
-        let flags = LOOKUP | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(self.related(self.open_with(path, flags, Mode::empty())?))
+        Ok(self.related(self.open_with(path, LOOKUP_BELOW, Mode::empty())?))
     }
 
     /// Opens the entry at `path` below this directory with `flags`; see `open(2)`.
@@ -98,8 +102,7 @@ impl Dir {
     ///
     /// As `open(2)`.
     pub fn open_parent(&self) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(self.related(fs::openat(&self.fd, c"..", flags, Mode::empty())?))
+        Ok(self.related(fs::openat(&self.fd, c"..", READ_BELOW, Mode::empty())?))
     }
 
     /// Returns the metadata of the entry `name`; the empty name is the directory itself.
@@ -130,9 +133,8 @@ impl Dir {
         let mut parts = path.rsplitn(2, |&byte| byte == b'/');
         let name = parts.next().unwrap_or_default();
         let above = parts.next().unwrap_or_default();
-        let flags = LOOKUP | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         self.stored_names.is_some()
-            && lookup::open_below(self.as_fd(), above, flags, Mode::empty())
+            && lookup::open_below(self.as_fd(), above, LOOKUP_BELOW, Mode::empty())
                 .is_ok_and(|above| Stat::at(above.as_fd(), name).is_ok())
             && self.check_names(path).is_err_and(is_missing)
     }
@@ -146,8 +148,7 @@ impl Dir {
             stored.check(self.as_fd(), name)?;
         }
         let Some(below) = parts.next() else { return Ok(()) };
-        let flags = LOOKUP | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let next = lookup::open_below(self.as_fd(), name, flags, Mode::empty())?;
+        let next = lookup::open_below(self.as_fd(), name, LOOKUP_BELOW, Mode::empty())?;
         self.related(next).check_names(below)
     }
 

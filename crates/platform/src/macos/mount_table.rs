@@ -71,11 +71,12 @@ impl AsFd for MountTable {
 
 impl MountInfo {
     fn new(found: &libc::statfs) -> Self {
+        let is_shared = is_shared(found);
         Self {
             id: mount_id(found),
             point: text(&found.f_mntonname),
-            may_block: is_shared(found),
-            is_shared: is_shared(found),
+            may_block: is_shared,
+            is_shared,
             source: text(&found.f_mntfromname),
         }
     }
