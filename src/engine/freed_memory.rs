@@ -42,8 +42,8 @@ impl FreedMemory {
     }
 
     fn is_due(&mut self, now: Moment, is_busy: bool) -> bool {
-        let is_quiet = self.last.is_some_and(|last| now >= last + QUIET);
-        let is_due = !is_busy && (self.messages >= BURST || is_quiet);
+        let is_quiet = self.due(is_busy).is_some_and(|due| now >= due);
+        let is_due = is_quiet || !is_busy && self.messages >= BURST;
         if is_due {
             *self = Self::default();
         }
