@@ -235,8 +235,9 @@ impl SourceRoot {
     fn has_other_forms(&self, dir: &Dir) -> bool {
         let name = self.path.file_name().map(OsStrExt::as_bytes);
         let known = &mut self.pin_state().ignores_case;
-        *known = known.or_else(|| dir.ignores_case(name));
-        HAS_OTHER_FORMS || *known == Some(true)
+        *known =
+            known.or_else(|| if HAS_OTHER_FORMS { Some(true) } else { dir.ignores_case(name) });
+        *known == Some(true)
     }
 
     /// Opens the root for a job; see [`open`](Self::open). Logs each file system that was unmounted

@@ -106,11 +106,14 @@ pub(super) fn may_clone(job: &CopyJob<'_>, source: EntrySide<'_>) -> bool {
     let is_exact =
         options.perms && options.owner && options.group && options.times && options.chmod.is_none();
     let (group, others) = ((source.stat.mode >> 3) & 0o7, source.stat.mode & 0o7);
-    let names = source.file.xattr_names();
+    let has_no_acl = || {
+        let names = source.file.xattr_names();
+        names.is_ok_and(|all| !all.iter().any(|name| file_attributes::is_acl(name.as_bytes())))
+    };
     is_exact
         && group & !others == 0
         && source.stat.mode & (SET_USER | SET_GROUP) == 0
-        && names.is_ok_and(|all| !all.iter().any(|name| file_attributes::is_acl(name.as_bytes())))
+        && has_no_acl()
 }
 
 /// Removes access from a target directory that its source does not grant, before anything is
