@@ -47,8 +47,22 @@ pub(super) struct SharedNames(Vec<SharedName>);
 impl SharedNames {
     /// Returns the reason if the target cannot have this entry beside another one.
     pub(super) fn reason(&self, path: &TreePath) -> Option<String> {
+        self.find(path).map(SharedName::reason)
+    }
+
+    /// Returns true if the target cannot have this entry.
+    pub(super) fn contains(&self, path: &TreePath) -> bool {
+        self.find(path).is_some()
+    }
+
+    fn find(&self, path: &TreePath) -> Option<&SharedName> {
         let at = self.0.binary_search_by(|shared| shared.path.cmp(path)).ok()?;
-        self.0.get(at).map(SharedName::reason)
+        self.0.get(at)
+    }
+
+    /// Returns true if the target can have all entries.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &SharedName> {

@@ -117,3 +117,17 @@ pub(super) fn contents(root: &Path) -> BTreeMap<String, Option<String>> {
     }
     found
 }
+
+/// Writes a file below `root`. The driver of exFAT may remember its name for a moment after a
+/// deletion, and then not create it.
+pub(super) fn write_anew(root: &Path, path: &str, content: &str) {
+    fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+    fs::write(root.join("between"), content).unwrap();
+    fs::rename(root.join("between"), root.join(path)).unwrap();
+}
+
+/// Renames an entry below `root` in two steps: some drivers refuse to change the case only.
+pub(super) fn rename_in_steps(root: &Path, from: &str, to: &str) {
+    fs::rename(root.join(from), root.join("between")).unwrap();
+    fs::rename(root.join("between"), root.join(to)).unwrap();
+}

@@ -31,7 +31,8 @@ impl RsyncRun<'_> {
             return Cow::Borrowed(call);
         }
         let paths = absent.paths().chain(mounted.paths());
-        let hidden = absent.bare_mount_points().chain(&self.shared_names);
+        let shared = self.shared_names.iter().map(|shared| &shared.path);
+        let hidden = absent.bare_mount_points().chain(shared);
         Cow::Owned(call.clone().protecting(paths).hiding(hidden))
     }
 

@@ -21,7 +21,7 @@ use crate::{
     exec::{
         direct::ignores_case,
         process::{cancel::CancelToken, end::ProcessExit},
-        spelling::CaseSides,
+        spelling::{CaseSides, SharedNames},
     },
     report::{Category, ShownProgress},
 };
@@ -60,7 +60,7 @@ pub(super) struct RsyncRun<'a> {
     /// True if the target is on this machine and ignores case.
     pub(super) target_ignores_case: bool,
     /// Entries that the target cannot have, because it ignores case.
-    pub(super) shared_names: Vec<TreePath>,
+    pub(super) shared_names: SharedNames,
 }
 
 impl<'a> RsyncRun<'a> {
@@ -83,7 +83,7 @@ impl<'a> RsyncRun<'a> {
             progress: None,
             target: OnceCell::new(),
             target_ignores_case: false,
-            shared_names: Vec::new(),
+            shared_names: SharedNames::default(),
         }
     }
 
@@ -144,15 +144,14 @@ impl<'a> RsyncRun<'a> {
         if !answer.unwrap_or_else(|| ignores_case(target)) {
             return;
         }
-        self.target_ignores_case = true;
-        let Some(target) = self.target() else { return };
         let sides = CaseSides { source: self.root, target, filter: &self.executor.filter };
-        for shared in sides.respell(paths).iter() {
+        let shared = sides.respell(paths);
+        self.target_ignores_case = true;
+        self.failed.extend(shared.iter().map(|shared| {
             let why = Failure::new(format!("cannot copy {}: {}", shared.path, shared.reason()));
-            let path = shared.path.clone();
-            self.failed.push((DirtyPath { path, scope: Scope::Entry }, why));
-            self.shared_names.push(shared.path.clone());
-        }
+            (DirtyPath { path: shared.path.clone(), scope: Scope::Entry }, why)
+        }));
+        self.shared_names = shared;
     }
 
     /// Notes that a call may have left a temporary file.

@@ -5,25 +5,12 @@ use std::fs;
 use mirror_core::job::Outcome;
 
 use super::{ALWAYS, CopierFixture, executor, failures};
-use crate::exec::test_mounts::{TestMount, contents};
+use crate::exec::test_mounts::{TestMount, contents, rename_in_steps, write_anew};
 
 impl CopierFixture {
     #[track_caller]
     fn assert_same_content(&self) {
         assert_eq!(contents(&self.source), contents(&self.target));
-    }
-
-    fn write_source(&self, path: &str, content: &str) {
-        fs::create_dir_all(self.source(path).parent().unwrap()).unwrap();
-        // The driver may remember the name for a moment after its deletion, and then not create it.
-        fs::write(self.source("between"), content).unwrap();
-        fs::rename(self.source("between"), self.source(path)).unwrap();
-    }
-
-    /// Renames an entry of the source in two steps: some drivers refuse to change the case only.
-    fn rename_source(&self, from: &str, to: &str) {
-        fs::rename(self.source(from), self.source("between")).unwrap();
-        fs::rename(self.source("between"), self.source(to)).unwrap();
     }
 }
 
@@ -31,26 +18,26 @@ impl CopierFixture {
 fn names_of_a_source_that_ignores_case_are_compared_as_they_are_kept() {
     let mut mirror = CopierFixture::new();
     let Some(_mounted) = TestMount::ignoring_case(&mirror.source) else { return };
-    mirror.write_source("Readme", "1");
-    mirror.write_source("Sub/One", "2");
-    mirror.write_source("kept", "3");
+    write_anew(&mirror.source, "Readme", "1");
+    write_anew(&mirror.source, "Sub/One", "2");
+    write_anew(&mirror.source, "kept", "3");
     mirror.executor = executor(&mirror.source, &mirror.target, ALWAYS);
     assert_eq!(mirror.full(), Outcome::Done);
     // By its listing, and by reported paths.
-    mirror.rename_source("Readme", "README");
-    mirror.rename_source("Sub", "SUB");
+    rename_in_steps(&mirror.source, "Readme", "README");
+    rename_in_steps(&mirror.source, "Sub", "SUB");
     assert_eq!(mirror.full(), Outcome::Done);
     mirror.assert_same_content();
-    mirror.rename_source("README", "readme");
-    mirror.rename_source("SUB", "sub");
+    rename_in_steps(&mirror.source, "README", "readme");
+    rename_in_steps(&mirror.source, "SUB", "sub");
     assert_eq!(mirror.batch("README readme SUB/One SUB/ sub/"), Outcome::Done);
     mirror.assert_same_content();
     // As a hint, and after the entry was replaced.
-    mirror.rename_source("readme", "Readme");
+    rename_in_steps(&mirror.source, "readme", "Readme");
     assert_eq!(mirror.batch_with("readme Readme", "readme>Readme"), Outcome::Done);
     mirror.assert_same_content();
     fs::remove_file(mirror.source("Readme")).unwrap();
-    mirror.write_source("README", "4");
+    write_anew(&mirror.source, "README", "4");
     assert_eq!(mirror.batch_observed("Readme", "Readme", ""), Outcome::Done);
     assert!(!fs::exists(mirror.target("Readme")).unwrap());
     assert_eq!(mirror.batch("README"), Outcome::Done);
@@ -61,25 +48,25 @@ fn names_of_a_source_that_ignores_case_are_compared_as_they_are_kept() {
 fn entries_of_a_target_that_ignores_case_get_the_names_of_the_source() {
     let mirror = CopierFixture::new();
     let Some(_mounted) = TestMount::ignoring_case(&mirror.target) else { return };
-    mirror.write_source("Readme", "1");
-    mirror.write_source("Sub/One", "2");
-    mirror.write_source("\u{c9}a", "3");
+    write_anew(&mirror.source, "Readme", "1");
+    write_anew(&mirror.source, "Sub/One", "2");
+    write_anew(&mirror.source, "\u{c9}a", "3");
     assert_eq!(mirror.full(), Outcome::Done);
-    mirror.rename_source("Readme", "README");
-    mirror.rename_source("Sub", "SUB");
-    mirror.rename_source("\u{c9}a", "\u{e9}A");
+    rename_in_steps(&mirror.source, "Readme", "README");
+    rename_in_steps(&mirror.source, "Sub", "SUB");
+    rename_in_steps(&mirror.source, "\u{c9}a", "\u{e9}A");
     for _ in 0..2 {
         assert_eq!(mirror.full(), Outcome::Done);
         mirror.assert_same_content();
     }
-    mirror.rename_source("README", "readme");
-    mirror.rename_source("SUB", "sub");
-    mirror.rename_source("sub/One", "sub/ONE");
+    rename_in_steps(&mirror.source, "README", "readme");
+    rename_in_steps(&mirror.source, "SUB", "sub");
+    rename_in_steps(&mirror.source, "sub/One", "sub/ONE");
     let paths = "README readme SUB/ sub/ sub/ONE";
     assert_eq!(mirror.batch_observed(paths, "README SUB/", ""), Outcome::Done);
     mirror.assert_same_content();
     // The deletion of the old name comes late.
-    mirror.rename_source("readme", "Readme");
+    rename_in_steps(&mirror.source, "readme", "Readme");
     assert_eq!(mirror.batch("Readme"), Outcome::Done);
     assert_eq!(mirror.batch_observed("readme", "readme", ""), Outcome::Done);
     mirror.assert_same_content();
@@ -89,9 +76,9 @@ fn entries_of_a_target_that_ignores_case_get_the_names_of_the_source() {
 fn names_that_a_target_cannot_have_both_are_reported() {
     let mirror = CopierFixture::new();
     let Some(_mounted) = TestMount::ignoring_case(&mirror.target) else { return };
-    mirror.write_source("Sub/One", "1");
-    mirror.write_source("Sub/ONE", "2");
-    mirror.write_source("Sub/other", "3");
+    write_anew(&mirror.source, "Sub/One", "1");
+    write_anew(&mirror.source, "Sub/ONE", "2");
+    write_anew(&mirror.source, "Sub/other", "3");
     for _ in 0..2 {
         let failed = failures(mirror.full());
         let [(path, why)] = &failed[..] else { panic!("{failed:?}") };
@@ -108,7 +95,7 @@ fn names_that_a_target_cannot_have_both_are_reported() {
     }
     assert_eq!(failures(mirror.batch("Sub/One Sub/ONE")).len(), 1);
     assert_eq!(fs::read_to_string(mirror.target("Sub/ONE")).unwrap(), "2");
-    mirror.rename_source("Sub/One", "Sub/Two");
+    rename_in_steps(&mirror.source, "Sub/One", "Sub/Two");
     assert_eq!(mirror.batch_observed("Sub/One Sub/Two", "Sub/One", ""), Outcome::Done);
     mirror.assert_same_content();
 }
