@@ -11,7 +11,7 @@ use std::{
 use mirror_core::{
     guard::{AcceptedDeletions, DeletionTerms},
     job::{DirtyPath, Failure, HeldDeletions, Outcome, Scope},
-    path::TreePath,
+    path::{Escaped, TreePath},
     queue::PathSet,
 };
 use mirror_platform::dir::Dir;
@@ -147,8 +147,10 @@ impl<'a> RsyncRun<'a> {
         let sides = CaseSides { source: self.root, target, filter: &self.executor.filter };
         let shared = sides.respell(paths);
         self.target_ignores_case = true;
+        let source = Escaped(self.executor.root.path().as_os_str().as_bytes());
         self.failed.extend(shared.iter().map(|shared| {
-            let why = Failure::new(format!("cannot copy {}: {}", shared.path, shared.reason()));
+            let why = format!("cannot copy {source}{}: {}", shared.path, shared.reason());
+            let why = Failure::new(why);
             (DirtyPath { path: shared.path.clone(), scope: Scope::Entry }, why)
         }));
         self.shared_names = shared;

@@ -98,11 +98,10 @@ fn names_that_a_target_cannot_have_both_are_reported() {
     for done in [fixture.full(), fixture.full(), fixture.run(written(&[b"Sub/One", b"Sub/ONE"]))] {
         assert_eq!(failed_paths(&done), ["/Sub/One Entry"]);
         let Outcome::Partial(failed) = done else { panic!("{done:?}") };
-        assert_eq!(
-            failed[0].1.message,
-            "cannot copy /Sub/One: the target ignores case, so it cannot have it beside ONE: \
-             rename one of them in the source"
-        );
+        let at = fixture.source("Sub/One");
+        let why = "the target ignores case, so it cannot have it beside ONE: rename one of them in \
+                   the source";
+        assert_eq!(failed[0].1.message, format!("cannot copy {}: {why}", at.display()));
         assert_eq!(fs::read_to_string(fixture.target("Sub/ONE")).unwrap(), "2");
         assert_eq!(contents(&fixture.target("")).len(), 3);
     }
