@@ -57,45 +57,52 @@ impl Debounce {
     }
 }
 
-/// The time for which a change that is expected to come alone waits for others: a program that
-/// replaces a file causes several events within it.
-const LONE_WAIT: Duration = Duration::from_millis(5);
+/// The time without a further mark after which a change that is expected to come alone is due: a
+/// program that replaces a file causes several events within it.
+const LONE_QUIET: Duration = Duration::from_millis(5);
 
 /// The time without a mark after which a change is expected to come alone, whatever came before.
 const CALM: Duration = Duration::from_mins(1);
 
 /// Distinguishes changes that come alone from bursts, by the last ones.
 ///
-/// A *spell* is a series of marks without a quiet time in it. The first mark of a spell is expected
-/// to be the only one if the last spell was a lone change, or after a calm minute.
+/// A *spell* is a series of marks without a quiet time in it. It is expected to be a lone change if
+/// the last spell was one, or after a calm minute, until a mark comes too late for that.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spell {
     first: Moment,
     last: Moment,
-    /// True if marks came later than the first batch of the spell could take them.
+    is_expected_lone: bool,
+    /// True if a mark came more than [`LONE_QUIET`] after the first one.
     is_burst: bool,
 }
 
 impl Default for Spell {
     /// Nothing is known before the first mark.
     fn default() -> Self {
-        Self { first: Moment::ORIGIN, last: Moment::ORIGIN, is_burst: true }
+        Self {
+            first: Moment::ORIGIN,
+            last: Moment::ORIGIN,
+            is_expected_lone: false,
+            is_burst: true,
+        }
     }
 }
 
 impl Spell {
-    /// Notes a mark. Returns the time at which it is due if it is expected to come alone.
+    /// Notes a mark. Returns the time at which the marks of the spell are due if it still looks
+    /// like a lone change, as was expected.
     pub(super) fn mark(&mut self, debounce: Debounce, now: Moment) -> Option<Moment> {
         let Debounce::Quiet { quiet, .. } = debounce else { return None };
         let pause = now.since(self.last);
         self.last = self.last.max(now);
         if pause < quiet {
-            self.is_burst |= now > self.first + LONE_WAIT;
-            return None;
+            self.is_burst |= now > self.first + LONE_QUIET;
+        } else {
+            self.is_expected_lone = !self.is_burst || pause >= CALM;
+            (self.first, self.is_burst) = (now, false);
         }
-        let is_lone = !self.is_burst || pause >= CALM;
-        (self.first, self.is_burst) = (now, false);
-        is_lone.then(|| now + LONE_WAIT)
+        (self.is_expected_lone && !self.is_burst).then(|| now + LONE_QUIET)
     }
 }
 

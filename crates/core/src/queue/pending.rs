@@ -15,7 +15,7 @@ pub(super) struct Span {
     pub(super) first: Option<Moment>,
     /// The time of the last mark.
     newest: Moment,
-    /// The time at which a change is due that is expected to come alone.
+    /// The time at which the marks are due if the last one still looked like a lone change.
     lone_due: Option<Moment>,
     /// Since when the set is due regardless of the debounce.
     due_since: Option<Moment>,
@@ -37,7 +37,7 @@ impl Span {
         Self { first: None, newest: Moment::ORIGIN, lone_due: None, due_since: Some(now) }
     }
 
-    /// The span of a mark that is expected to come alone if it is due at `due`.
+    /// The span of a mark that looks like a lone change if it is due at `due`.
     pub(super) const fn lone(at: Moment, due: Option<Moment>) -> Self {
         Self { first: Some(at), newest: at, lone_due: due, due_since: None }
     }
@@ -53,9 +53,12 @@ impl Span {
     }
 
     pub(super) fn join(&mut self, other: Self) {
+        // The last mark knows best whether the change is a lone one.
+        if other.first.is_some() && other.newest >= self.newest {
+            self.lone_due = other.lone_due;
+        }
         self.first = self.first.into_iter().chain(other.first).min();
         self.newest = self.newest.max(other.newest);
-        self.lone_due = self.lone_due.into_iter().chain(other.lone_due).min();
         self.due_since = self.due_since.into_iter().chain(other.due_since).min();
     }
 }

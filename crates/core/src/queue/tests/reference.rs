@@ -103,6 +103,12 @@ impl ReferenceSpan {
     }
 }
 
+/// The verdict of the later of two spans on whether they are a lone change.
+fn lone_due(earlier: ReferenceSpan, later: ReferenceSpan) -> Option<Moment> {
+    let is_later = later.newest.is_some() && later.newest >= earlier.newest;
+    if is_later { later.lone_due } else { earlier.lone_due }
+}
+
 impl ReferencePending {
     fn when(&self) -> ReferenceSpan {
         let Self { first, newest, lone_due, due_since, .. } = *self;
@@ -110,9 +116,9 @@ impl ReferencePending {
     }
 
     fn add(&mut self, it: &DirtyPath, when: ReferenceSpan, limits: &QueueLimits) -> bool {
+        self.lone_due = lone_due(self.when(), when);
         self.first = older(self.first, when.first);
         self.newest = self.newest.max(when.newest);
-        self.lone_due = older(self.lone_due, when.lone_due);
         self.due_since = older(self.due_since, when.due_since);
         let mut collapsed = false;
         insert(&mut self.paths, it);
@@ -224,6 +230,8 @@ pub(super) struct ReferenceQueue {
     hot: ReferenceHot,
     /// The first and the last mark of the spell, and whether it is a burst.
     spell: Option<(Moment, Moment, bool)>,
+    /// Whether the spell was expected to be a lone change.
+    expects_lone: bool,
     in_flight: Vec<ReferenceInFlight>,
     failed: Vec<ReferenceFailed>,
 }
@@ -256,13 +264,15 @@ impl ReferenceQueue {
         let mut when = ReferenceSpan::mark(now);
         if let Debounce::Quiet { quiet, .. } = self.debounce {
             let (first, last, is_burst) = self.spell.unwrap_or((at(0), at(0), true));
-            if now < last + quiet {
-                self.spell = Some((first, now, is_burst || now > first + LONE));
+            let (first, is_burst) = if now < last + quiet {
+                (first, is_burst || now > first + LONE)
             } else {
-                self.spell = Some((now, now, false));
-                if !is_burst || now >= last + Duration::from_mins(1) {
-                    when.lone_due = Some(now + LONE);
-                }
+                self.expects_lone = !is_burst || now >= last + Duration::from_mins(1);
+                (now, false)
+            };
+            self.spell = Some((first, now, is_burst));
+            if self.expects_lone && !is_burst {
+                when.lone_due = Some(now + LONE);
             }
         }
         when
@@ -325,9 +335,9 @@ impl ReferenceQueue {
             joined.paths = more;
             let mut fewer = fewer;
             sort(&mut fewer);
+            joined.lone_due = lone_due(joined.when(), when);
             joined.first = older(joined.first, when.first);
             joined.newest = joined.newest.max(when.newest);
-            joined.lone_due = older(joined.lone_due, when.lone_due);
             joined.due_since = older(joined.due_since, when.due_since);
             for it in fewer {
                 joined.add(&it, ReferenceSpan::default(), &self.limits);

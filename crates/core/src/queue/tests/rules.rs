@@ -111,9 +111,9 @@ fn a_change_that_is_expected_to_come_alone_is_due_at_once() {
          1300 mark /b
          1300 due -> 1305
          1302 move /c /d
-         1304 take ->
-         1305 take -> /b /c /d | /c=>/d
-         1306 settle 2 all
+         1305 take ->
+         1307 take -> /b /c /d | /c=>/d
+         1308 settle 2 all
          1404 mark /e
          1404 due -> 1409
          1409 take -> /e
@@ -122,6 +122,22 @@ fn a_change_that_is_expected_to_come_alone_is_due_at_once() {
          1410 due -> 1510
          1509 mark /g
          1609 take -> /f /g",
+    );
+}
+
+#[test]
+fn a_burst_is_recognised_before_its_first_part_is_due() {
+    check_quiet(
+        "1000 mark /a
+         1100 take -> /a
+         1101 settle 1 all
+         1300 mark /b
+         1304 mark /c
+         1304 due -> 1309
+         1306 mark /d
+         1306 due -> 1406
+         1309 take ->
+         1406 take -> /b /c /d",
     );
 }
 
