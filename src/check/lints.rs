@@ -22,7 +22,7 @@ use super::{
     CheckInput, duplicate_keys, patterns, programs, rsync_options, shown, tunnels, watch_limit,
 };
 use crate::{
-    config::{Config, DaemonConfig, SyncConfig, SyncKind, target_path},
+    config::{Config, DaemonConfig, SyncConfig, SyncKind, target_path, within_limit},
     report::RunMode,
 };
 
@@ -119,8 +119,10 @@ enum TargetLocation {
 impl TargetLocation {
     fn new(target: &OsStr, top: &Path) -> Self {
         if !target_path::is_remote(target) {
-            // Targets that cannot be resolved are already refused.
-            return target_path::resolve(&top.join(target)).map_or(Self::Unknown, Self::Local);
+            let path = top.join(target);
+            // Targets that cannot be resolved are already refused, unless they do not answer.
+            let resolved = within_limit(move || target_path::resolve(&path).ok()).flatten();
+            return resolved.map_or(Self::Unknown, Self::Local);
         }
         let Ok(target) = Target::new(target.as_bytes()) else { return Self::Unknown };
         if target.is_module() {

@@ -3,6 +3,7 @@
 //! A [`Config`] is validated and resolved, and can be run. Two configurations can be compared, so
 //! that a reload touches only what changed.
 
+mod answers;
 pub mod cron;
 mod positions;
 mod source;
@@ -37,9 +38,10 @@ use mirror_core::{
 
 use crate::report::{LogFormat, RunMode};
 
+pub(crate) use answers::within_limit;
 pub use positions::{RuleSource, RuleSources, SyncPositions};
 pub use source::{SourceError, awaited_source, canonical_source};
-pub use target_check::{TargetBase, check_target};
+pub use target_check::{TargetBase, TargetCheck, check_target, refuse_conflict};
 
 /// Number of pending changes that are sent regardless of the delay: the default of `maxDelays`.
 pub const DEFAULT_MAX_DELAYS: usize = 1000;
@@ -265,6 +267,9 @@ pub struct SyncConfig {
     pub tunnel: Option<tunnel::TunnelSpec>,
     /// Script that gets the events. Its built-in functions use the other settings of the sync.
     pub script: Option<ScriptConfig>,
+    /// Filters for the validation of the target, which did not answer when the configuration was
+    /// loaded. It is validated before the first transfer. `None`: it was.
+    pub unchecked_target: Option<Vec<Arc<Filter>>>,
 }
 
 impl SyncConfig {
@@ -298,6 +303,7 @@ impl SyncConfig {
             exit_codes: ExitCodes::rsync(),
             ssh_exit_codes: ExitCodes::rsync(),
             batch_size_limit: None,
+            unchecked_target: None,
             max_processes: 1,
             crontab: Vec::new(),
             hook: None,

@@ -9,6 +9,8 @@ use std::{
 
 use mirror_core::path::Escaped;
 
+use super::answers::within_limit;
+
 /// Error of a source directory: lines for people, in the words of the original.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceError(pub Vec<String>);
@@ -17,33 +19,56 @@ pub struct SourceError(pub Vec<String>);
 ///
 /// # Errors
 ///
-/// If it does not exist, cannot be reached or is no directory.
+/// If it does not exist, cannot be reached or is no directory, or if its file system does not
+/// answer.
 pub fn canonical_source(start_dir: &Path, source: &OsStr) -> Result<PathBuf, SourceError> {
     let named = Escaped(source.as_bytes());
     let error =
         |why: String| SourceError(vec![why, format!("Cannot access source directory: {named}")]);
     // `join` would turn an empty path into the directory itself.
+    let path = start_dir.join(source);
     let found = if source.is_empty() {
         Err(io::ErrorKind::NotFound.into())
     } else {
-        fs::canonicalize(start_dir.join(source))
+        let look = move || {
+            let found = fs::canonicalize(path)?;
+            // Opening it reaches the server; the attributes may be known.
+            let is_directory = found.is_dir();
+            if is_directory {
+                let _ = fs::read_dir(&found);
+            }
+            Ok((found, is_directory))
+        };
+        within_limit(look).ok_or_else(|| {
+            error(format!(
+                "the file system of [{named}] does not answer: its server or its FUSE program hangs"
+            ))
+        })?
     };
-    let found = found.map_err(|_| error(format!("failure getting absolute path of [{named}]")))?;
-    if found.is_dir() {
-        return Ok(found);
+    match found {
+        Ok((found, true)) => Ok(found),
+        Ok((_, false)) => {
+            Err(error(format!("cannot get absolute path of dir '{named}': is not a directory")))
+        }
+        Err::<_, io::Error>(_) => Err(error(format!("failure getting absolute path of [{named}]"))),
     }
-    Err(error(format!("cannot get absolute path of dir '{named}': is not a directory")))
 }
 
-/// Returns the path of a source that does not exist yet. `None` if it exists or cannot be
-/// determined.
+/// Returns the path of a source that does not exist yet, or whose file system does not answer.
+/// `None` if it exists or cannot be determined.
 #[must_use]
 pub fn awaited_source(start_dir: &Path, source: &OsStr) -> Option<PathBuf> {
     if source.is_empty() {
         return None;
     }
     let path = start_dir.join(source);
-    let mut above = path.as_path();
+    let silent = || path.components().collect();
+    let look = path.clone();
+    within_limit(move || awaited_path(&look)).unwrap_or_else(|| Some(silent()))
+}
+
+fn awaited_path(path: &Path) -> Option<PathBuf> {
+    let mut above = path;
     let mut missing = Vec::new();
     loop {
         match fs::canonicalize(above) {

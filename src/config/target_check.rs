@@ -1,6 +1,6 @@
 //! Validation of targets.
 
-use std::{ffi::OsStr, fmt, os::unix::ffi::OsStrExt, path::Path};
+use std::{ffi::OsStr, fmt, io, os::unix::ffi::OsStrExt, path::Path};
 
 use mirror_core::{
     filter::Filter,
@@ -11,6 +11,7 @@ use mirror_core::{
 
 use super::{
     SyncKind,
+    answers::within_limit,
     target_path::{self, TargetConflict},
 };
 use crate::report::RunMode;
@@ -22,6 +23,22 @@ pub struct TargetBase<'a> {
     pub mode: RunMode,
     /// Directory in which the process was started.
     pub start_dir: &'a Path,
+}
+
+/// Result of the validation of a target that is not refused.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct TargetCheck {
+    /// Warning about a doubtful target.
+    pub warning: Option<String>,
+    /// True if its file system does not answer: whether it is in conflict with the source has to be
+    /// found out by [`refuse_conflict`] before anything is written.
+    pub is_silent: bool,
+}
+
+impl TargetCheck {
+    fn with_warning(warning: Option<String>) -> Self {
+        Self { warning, is_silent: false }
+    }
 }
 
 /// Refuses dangerous targets, and returns a warning for doubtful ones. A target in its own source
@@ -36,10 +53,10 @@ pub fn check_target(
     target: &OsStr,
     filters: &[&Filter],
     base: TargetBase<'_>,
-) -> Result<Option<String>, String> {
+) -> Result<TargetCheck, String> {
     // Only the script knows the meaning of its target.
     if kind == SyncKind::Script {
-        return Ok(None);
+        return Ok(TargetCheck::default());
     }
     if target.is_empty() {
         let source = Escaped(source.as_os_str().as_bytes());
@@ -48,7 +65,9 @@ pub fn check_target(
     let named = Escaped(target.as_bytes());
     if target_path::is_remote(target) {
         return match kind {
-            SyncKind::Rsync | SyncKind::Rsyncssh | SyncKind::Script => check_remote(source, target),
+            SyncKind::Rsync | SyncKind::Rsyncssh | SyncKind::Script => {
+                check_remote(source, target).map(TargetCheck::with_warning)
+            }
             SyncKind::Direct => Err(format!(
                 "the target '{named}' is remote: direct requires a local directory; use rsync, or \
                  write './{named}' for a directory of that name"
@@ -59,11 +78,34 @@ pub fn check_target(
         RunMode::Daemon => Path::new("/"),
         RunMode::Foreground => base.start_dir,
     };
-    refuse_conflict(source, target, &top.join(target), filters)?;
+    let path = top.join(target);
+    let (from, to) = (source.to_owned(), path.clone());
+    let Some(found) = within_limit(move || target_path::conflict(&from, &to)) else {
+        let warning = format!(
+            "the target '{named}' does not answer: it is validated before its first transfer"
+        );
+        return Ok(TargetCheck { warning: Some(warning), is_silent: true });
+    };
+    refuse_found(found, source, target, &path, filters)?;
     let is_doubtful = base.mode == RunMode::Daemon && !target.as_bytes().starts_with(b"/");
-    Ok(is_doubtful.then(|| {
+    Ok(TargetCheck::with_warning(is_doubtful.then(|| {
         format!("the target '{named}' is relative: a daemon runs in /, so it means '/{named}'")
-    }))
+    })))
+}
+
+/// Refuses a local target at `path` that is in conflict with its source. Waits as long as its file
+/// system does not answer.
+///
+/// # Errors
+///
+/// The reason why it is refused.
+pub fn refuse_conflict(
+    source: &Path,
+    target: &OsStr,
+    path: &Path,
+    filters: &[&Filter],
+) -> Result<(), String> {
+    refuse_found(target_path::conflict(source, path), source, target, path, filters)
 }
 
 /// Checks a remote target: the root directory is refused, a whole home causes a warning.
@@ -128,13 +170,13 @@ fn is_top(path: &[u8]) -> bool {
     depth == 0
 }
 
-fn refuse_conflict(
+fn refuse_found(
+    found: io::Result<Option<TargetConflict>>,
     source: &Path,
     target: &OsStr,
     path: &Path,
     filters: &[&Filter],
 ) -> Result<(), String> {
-    let found = target_path::conflict(source, path);
     let (source_text, target) =
         (Escaped(source.as_os_str().as_bytes()), Escaped(target.as_bytes()));
     let found = found.map_err(|error| format!("cannot resolve the target '{target}': {error}"))?;
@@ -182,7 +224,8 @@ mod tests {
     }
 
     fn check(source: &str, target: &str) -> Result<Option<String>, String> {
-        check_target(SyncKind::Rsync, source.as_ref(), target.as_ref(), &[], daemon_base())
+        let (source, target) = (source.as_ref(), target.as_ref());
+        check_target(SyncKind::Rsync, source, target, &[], daemon_base()).map(|it| it.warning)
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! The engine's thread owns the fleet, so there is no lock. The fleet makes all decisions.
 
+mod around_jobs;
 mod calendar;
 mod control;
 mod dry_run;
@@ -20,7 +21,6 @@ mod remote_shell;
 mod remote_target;
 mod scripts;
 mod service;
-mod silent_paths;
 mod snapshots;
 mod source_links;
 mod state_log;

@@ -17,7 +17,7 @@ use super::{
     sync_changes::{SyncChange, accepts_any_source},
 };
 use crate::{
-    config::{SyncConfig, TargetBase, check_target},
+    config::{SyncConfig, TargetBase, check_target, within_limit},
     exec::trusted_path::{self, TrustedOpenError},
     report::{Category, Log, RunMode},
 };
@@ -71,10 +71,13 @@ fn redirected(
         }
         SourceResolution::Redirected(now) => {
             let filter = Arc::new(instance.config.filter.for_source(now.as_os_str().as_bytes()));
-            let sync = SyncConfig { source: now.clone(), filter, ..instance.config.clone() };
+            let mut sync = SyncConfig { source: now.clone(), filter, ..instance.config.clone() };
             let base = TargetBase { mode, start_dir: &context.base_dir };
             let filters = [&*sync.filter];
             let checked = check_target(sync.kind, &now, &sync.target, &filters, base);
+            if checked.as_ref().is_ok_and(|checked| checked.is_silent) {
+                sync.unchecked_target = Some(vec![Arc::clone(&sync.filter)]);
+            }
             match checked.and_then(|_| SyncInstance::new(sync, context)) {
                 Ok(other) => {
                     log_followed(context.log, &instance.config, &now);
@@ -127,11 +130,19 @@ pub(super) fn keep_or_follow_source(sync: &mut SyncConfig, registry: &SyncRegist
 }
 
 fn resolve(instance: &SyncInstance) -> SourceResolution {
-    let (given, was) = (&instance.config.source_as_given, instance.source.path());
+    let config = &instance.config;
+    let (given, was) = (config.source_as_given.clone(), instance.source.path().to_owned());
+    let was_pinned = instance.source.was_pinned();
+    // A file system that does not answer leads nowhere else.
+    within_limit(move || resolution(&given, &was, was_pinned))
+        .unwrap_or(SourceResolution::Unchanged)
+}
+
+fn resolution(given: &Path, was: &Path, was_pinned: bool) -> SourceResolution {
     match trusted_path::canonical(given) {
         Ok(now) if now == was => SourceResolution::Unchanged,
         // A source that never existed can't have been replaced.
-        Ok(now) if instance.source.was_pinned() && was.canonicalize().is_ok_and(|it| it == now) => {
+        Ok(now) if was_pinned && was.canonicalize().is_ok_and(|it| it == now) => {
             SourceResolution::DirectoryReplaced(now)
         }
         Ok(now) => SourceResolution::Redirected(now),

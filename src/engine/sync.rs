@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -18,9 +18,10 @@ use mirror_core::{
     snapshot::SourceDifference,
 };
 
-use rustix::process::{Signal, geteuid};
+use rustix::process::geteuid;
 
 use super::{
+    around_jobs::{with_hook, with_target_check},
     learned::{LearnedState, SharedRsyncState},
     on_synced::OnSyncedSender,
     remote_shell::RemoteShell,
@@ -29,11 +30,11 @@ use super::{
     tunnels::Tunnels,
 };
 use crate::{
-    config::{Hook, HookCall, SyncConfig, SyncKind},
+    config::{SyncConfig, SyncKind},
     exec::{
         Executor, direct,
-        hook::{HookAction, LastHookFailure, WithHook},
-        process::child::{ChildOutput, ChildProgram},
+        hook::LastHookFailure,
+        process::child::ChildOutput,
         rsync,
         source_root::{SourceRoot, SourceRules},
         ssh::{ConnectionChoice, ControlMaster, MarkRoutes, SshConnections},
@@ -152,13 +153,9 @@ impl SyncInstance {
             }
         };
         let hook_failure = LastHookFailure::default();
-        let executor = executor.map(|executor| match &sync.hook {
-            Some(hook) => {
-                let last_failure = Arc::clone(&hook_failure);
-                let hooked = with_hook(executor, &sync, hook, context);
-                Arc::new(WithHook { last_failure, ..hooked }) as Arc<dyn Executor>
-            }
-            None => executor,
+        let executor = executor.map(|executor| {
+            let executor = with_target_check(executor, &sync, &source, &context.base_dir);
+            with_hook(executor, &sync, &hook_failure, &context.on_synced, log)
         });
         let has_snapshots = context.has_snapshots && sync.init && executor.is_some();
         let config = sync;
@@ -457,44 +454,4 @@ pub(super) fn rsync_config(
         output: ChildOutput::Log((*log).clone()),
         log: (*log).clone(),
     })
-}
-
-fn with_hook(
-    inner: Arc<dyn Executor>,
-    sync: &SyncConfig,
-    hook: &Hook,
-    context: &SyncContext<'_>,
-) -> WithHook {
-    let log = context.log;
-    let action = match &hook.call {
-        HookCall::Function(number) => {
-            HookAction::Function(context.on_synced.blocking_call(*number))
-        }
-        HookCall::Program(program, args) => {
-            HookAction::Program(hook_program(sync, program.clone(), log), args.clone())
-        }
-    };
-    let (on_failure, log) = (hook.on_failure, log.clone());
-    let [source, target] = [sync.source.as_os_str(), &sync.target].map(|it| Escaped(it.as_bytes()));
-    let sync_name = format!("{source} -> {target}");
-    let (serial, last_failure) = (Mutex::default(), LastHookFailure::default());
-    WithHook { inner, action, on_failure, log, sync_name, serial, last_failure }
-}
-
-fn hook_program(sync: &SyncConfig, binary: OsString, log: &Log) -> ChildProgram {
-    let target = sync.target.as_bytes();
-    let environment = vec![
-        ("LSYNCD_SYNC".into(), sync.name.clone().into()),
-        ("LSYNCD_SOURCE".into(), sync.source.clone().into()),
-        ("LSYNCD_TARGET".into(), OsString::from_vec(target.to_vec())),
-    ];
-    let output = ChildOutput::Log(log.clone());
-    ChildProgram {
-        binary,
-        working_dir: sync.source.clone(),
-        environment,
-        output,
-        parent_death_signal: Signal::TERM,
-        inherited: None,
-    }
 }

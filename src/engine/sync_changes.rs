@@ -153,7 +153,13 @@ fn have_same_configured_endpoints(one: &SyncConfig, other: &SyncConfig) -> bool 
 /// Returns true if the syncs are equal except for the name. A script is never equal: it lives in
 /// another Lua state.
 fn are_equal_but_for_name(one: &SyncConfig, other: &SyncConfig) -> bool {
-    !one.has_script() && *one == SyncConfig { name: one.name.clone(), ..other.clone() }
+    let other = SyncConfig {
+        name: one.name.clone(),
+        // If it could not be validated then, it is before its first transfer.
+        unchecked_target: one.unchecked_target.clone(),
+        ..other.clone()
+    };
+    !one.has_script() && *one == other
 }
 
 /// Returns true if both syncs produce the same content of the target, and differ only in when and
@@ -191,6 +197,7 @@ fn have_same_result(one: &SyncConfig, other: &SyncConfig) -> bool {
                 max_processes: other.max_processes,
                 crontab: other.crontab.clone(),
                 hook: other.hook.clone(),
+                unchecked_target: other.unchecked_target.clone(),
                 ..one
             }
 }

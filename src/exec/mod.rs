@@ -14,6 +14,7 @@ pub(crate) mod source_root;
 mod spelling;
 pub(crate) mod ssh;
 mod survey;
+pub(crate) mod target_check;
 pub(crate) mod target_identity;
 pub(crate) mod target_mark;
 #[cfg(test)]

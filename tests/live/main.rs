@@ -65,6 +65,9 @@ mod service_units;
 #[cfg(target_os = "linux")]
 mod shared_mounts;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod silent_mounts;
+#[cfg(test)]
 mod snapshots;
 #[cfg(test)]
 mod source_loss;

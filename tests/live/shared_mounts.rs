@@ -1,41 +1,10 @@
 //! File systems inside a source whose content others may change.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    process::Command,
+use std::fs;
+
+use crate::support::{
+    MountedBySshfs, Requirement, Sandbox, TransferMode, needs, with_private_mounts,
 };
-
-use crate::support::{Requirement, Sandbox, TransferMode, needs, with_private_mounts};
-
-/// A directory that is mounted by sshfs until it is dropped.
-struct MountedBySshfs(PathBuf);
-
-impl MountedBySshfs {
-    /// Mounts the directory `from`. The server runs without ssh.
-    fn mount(sandbox: &Sandbox, from: &Path, at: &Path) -> Self {
-        let ssh = sandbox.path("ssh");
-        let directories = ["/usr/lib/openssh", "/usr/libexec/openssh", "/usr/lib/ssh"];
-        let mut programs = directories.iter().map(|it| Path::new(it).join("sftp-server"));
-        let program = programs.find(|it| it.exists()).expect("it belongs to sshd");
-        fs::write(&ssh, format!("#!/bin/sh\nexec {}\n", program.display())).unwrap();
-        fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
-        let mounted = Command::new("sshfs")
-            .args(["-o", &format!("ssh_command={},dir_cache=no", ssh.display())])
-            .arg(format!("none:{}", from.display()))
-            .arg(at)
-            .status();
-        assert!(mounted.unwrap().success());
-        Self(at.to_owned())
-    }
-}
-
-impl Drop for MountedBySshfs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 #[test]
 fn changes_that_others_make_in_a_mount_inside_the_source_arrive() {

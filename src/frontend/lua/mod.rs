@@ -19,6 +19,7 @@ use std::{
     fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use mirror_core::{mirror::scripted::RestartMode, path::Escaped, settings};
@@ -365,7 +366,7 @@ fn read_sync(
         writes,
         tunnels,
     };
-    let (sync, mut warnings) = reader.read()?;
+    let (mut sync, mut warnings) = reader.read()?;
     if base == settings::SyncBase::Own && !has_action && !has_startup && sync::is_idle(&table) {
         warnings.push(
             "source is watched without an action: write default.rsync, default.rsyncssh or \
@@ -383,7 +384,11 @@ fn read_sync(
         patterns::refuse_per_directory(&sync, &extra)?;
     }
     let filters = [&*sync.filter, &extra];
-    warnings.extend(check_target(sync.kind, &sync.source, &sync.target, &filters, target_base)?);
+    let checked = check_target(sync.kind, &sync.source, &sync.target, &filters, target_base)?;
+    warnings.extend(checked.warning);
+    if checked.is_silent {
+        sync.unchecked_target = Some(vec![Arc::clone(&sync.filter), Arc::new(extra)]);
+    }
     Ok((sync, warnings))
 }
 

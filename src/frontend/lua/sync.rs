@@ -114,10 +114,10 @@ impl SyncReader<'_> {
             hook: hook::read(ours, self.number)?,
             script: self.script(fields)?,
             tunnel: super::tunnel::for_sync(fields, self.tunnels)?,
+            unchecked_target: None,
         };
         let doubtful = doubtful_values(&sync, self.base, fields, ours)?;
-        let ignored = ignored_option_warnings(&direct.ignored)?;
-        Ok((sync, [args.warnings, ignored, doubtful].concat()))
+        Ok((sync, [args.warnings, ignored_option_warnings(&direct.ignored)?, doubtful].concat()))
     }
 
     fn patterns(

@@ -230,7 +230,7 @@ pub(super) struct ReferenceQueue {
     hot: ReferenceHot,
     /// The first and the last mark of the spell, and whether it is a burst.
     spell: Option<(Moment, Moment, bool)>,
-    /// Whether the spell was expected to be a lone change.
+    /// True if the spell was expected to be a lone change.
     expects_lone: bool,
     in_flight: Vec<ReferenceInFlight>,
     failed: Vec<ReferenceFailed>,

@@ -1,0 +1,68 @@
+//! File systems that do not answer, because their server hangs.
+
+use std::{fs, path::Path};
+
+use rustix::process::Signal;
+
+use crate::support::{
+    MountedBySshfs, Requirement, Sandbox, TransferMode, in_both_modes, needs, with_private_mounts,
+};
+
+in_both_modes!(a_silent_target_holds_up_only_its_own_sync);
+
+/// Returns a configuration with these syncs: a name of each source, and its target.
+fn config(mode: TransferMode, syncs: &[(&str, &str)]) -> String {
+    let kind = match mode {
+        TransferMode::Rsync => "rsync",
+        TransferMode::Direct => "direct",
+    };
+    let sync = |(source, target): &(&str, &str)| {
+        format!(
+            "sync{{ default.{kind}, source = '@/{source}', target = '@/{target}', delay = 0 }}\n"
+        )
+    };
+    syncs.iter().map(sync).collect()
+}
+
+fn a_silent_target_holds_up_only_its_own_sync(mode: TransferMode) {
+    needs!(Requirement::Mounts, Requirement::Ssh, Requirement::Program("sshfs"));
+    needs!(mode.requirement());
+    with_private_mounts(move || {
+        let sandbox = Sandbox::new();
+        let dirs = ["a", "b", "served", "mnt", "to-a", "to-b"].map(|name| sandbox.create_dir(name));
+        let [a, b, served, mount, to_a, to_b] = &dirs;
+        fs::create_dir(served.join("target")).unwrap();
+        fs::write(a.join("first"), "1").unwrap();
+        fs::write(b.join("first"), "1").unwrap();
+        let mounted = MountedBySshfs::mount(&sandbox, served, mount);
+        mounted.pause();
+        let both = config(mode, &[("a", "to-a"), ("b", "mnt/target")]);
+        let mut daemon = sandbox.daemon().config(&both, 2).start();
+        daemon.wait_for_log("does not answer: it is validated before its first transfer");
+        let exists = |directory: &Path, name: &str| directory.join(name).exists();
+        daemon.wait_until("the other sync starts", || exists(to_a, "first"));
+
+        sandbox.write_config(&config(mode, &[("a", "to-a"), ("b", "mnt/target"), ("b", "to-b")]));
+        daemon.signal(Signal::HUP);
+        daemon.wait_until("a sync is added", || exists(to_b, "first"));
+
+        sandbox.write_config(&config(mode, &[("a", "to-a"), ("mnt/target", "to-b")]));
+        daemon.signal(Signal::HUP);
+        daemon.wait_for_log("its server or its FUSE program hangs");
+        daemon.wait_for_log("reload failed: keeping the running configuration");
+
+        sandbox.write_config(&config(mode, &[("a", "to-a")]));
+        daemon.signal(Signal::HUP);
+        daemon.wait_for_log("is gone and ends");
+        fs::write(a.join("second"), "1").unwrap();
+        daemon.wait_until("a change arrives", || exists(to_a, "second"));
+
+        sandbox.write_config(&both);
+        daemon.signal(Signal::HUP);
+        daemon.wait_for_log("1 sync is new or changed: it starts");
+        mounted.resume();
+        daemon.wait_until("the target is filled", || exists(&served.join("target"), "first"));
+        daemon.signal(Signal::TERM);
+        daemon.wait_exit();
+    });
+}
