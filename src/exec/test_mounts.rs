@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -44,7 +43,9 @@ impl TestMount {
 
     /// Mounts the directory `from` by sshfs, which sets the attributes of what symbolic links lead
     /// to. Returns `None` if that program, or the sftp-server, is missing.
+    #[cfg(target_os = "linux")]
     pub(super) fn following_links(from: &Path, at: &Path) -> Option<Self> {
+        use std::os::unix::fs::PermissionsExt as _;
         let directories = ["/usr/lib/openssh", "/usr/libexec/openssh", "/usr/lib/ssh"];
         let servers = directories.map(|directory| Path::new(directory).join("sftp-server"));
         let server = servers.iter().find(|server| server.exists());

@@ -14,6 +14,7 @@ mod sandbox;
 mod server;
 mod service_manager;
 mod snapshot;
+#[cfg(target_os = "linux")]
 mod sshfs;
 mod tree;
 mod wait;
@@ -30,6 +31,7 @@ pub(crate) use recorder::{CallArgs, ProgramRecorder};
 pub(crate) use sandbox::Sandbox;
 pub(crate) use server::{TestServer, free_port};
 pub(crate) use service_manager::TestServiceManager;
+#[cfg(target_os = "linux")]
 pub(crate) use sshfs::MountedBySshfs;
 pub(crate) use tree::differences;
 pub(crate) use wait::wait_until;
