@@ -22,7 +22,8 @@ use super::{
     CheckInput, duplicate_keys, patterns, programs, rsync_options, shown, tunnels, watch_limit,
 };
 use crate::{
-    config::{Config, DaemonConfig, SyncConfig, SyncKind, target_path, within_limit},
+    answers::within_limit,
+    config::{Config, DaemonConfig, SyncConfig, SyncKind, target_path},
     report::RunMode,
 };
 
@@ -120,8 +121,10 @@ impl TargetLocation {
     fn new(target: &OsStr, top: &Path) -> Self {
         if !target_path::is_remote(target) {
             let path = top.join(target);
+            let target = path.clone();
             // Targets that cannot be resolved are already refused, unless they do not answer.
-            let resolved = within_limit(move || target_path::resolve(&path).ok()).flatten();
+            let resolved =
+                within_limit(&path, move || target_path::resolve(&target).ok()).flatten();
             return resolved.map_or(Self::Unknown, Self::Local);
         }
         let Ok(target) = Target::new(target.as_bytes()) else { return Self::Unknown };

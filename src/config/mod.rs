@@ -3,7 +3,6 @@
 //! A [`Config`] is validated and resolved, and can be run. Two configurations can be compared, so
 //! that a reload touches only what changed.
 
-mod answers;
 pub mod cron;
 mod positions;
 mod source;
@@ -38,7 +37,6 @@ use mirror_core::{
 
 use crate::report::{LogFormat, RunMode};
 
-pub(crate) use answers::within_limit;
 pub use positions::{RuleSource, RuleSources, SyncPositions};
 pub use source::{SourceError, awaited_source, canonical_source};
 pub use target_check::{TargetBase, TargetCheck, check_target, refuse_conflict};

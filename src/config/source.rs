@@ -9,7 +9,7 @@ use std::{
 
 use mirror_core::path::Escaped;
 
-use super::answers::within_limit;
+use crate::answers::within_limit;
 
 /// Error of a source directory: lines for people, in the words of the original.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +30,9 @@ pub fn canonical_source(start_dir: &Path, source: &OsStr) -> Result<PathBuf, Sou
     let found = if source.is_empty() {
         Err(io::ErrorKind::NotFound.into())
     } else {
+        let looked_at = path.clone();
         let look = move || {
-            let found = fs::canonicalize(path)?;
+            let found = fs::canonicalize(looked_at)?;
             // Opening it reaches the server; the attributes may be known.
             let is_directory = found.is_dir();
             if is_directory {
@@ -39,7 +40,7 @@ pub fn canonical_source(start_dir: &Path, source: &OsStr) -> Result<PathBuf, Sou
             }
             Ok((found, is_directory))
         };
-        within_limit(look).ok_or_else(|| {
+        within_limit(&path, look).ok_or_else(|| {
             error(format!(
                 "the file system of [{named}] does not answer: its server or its FUSE program hangs"
             ))
@@ -64,7 +65,7 @@ pub fn awaited_source(start_dir: &Path, source: &OsStr) -> Option<PathBuf> {
     let path = start_dir.join(source);
     let silent = || path.components().collect();
     let look = path.clone();
-    within_limit(move || awaited_path(&look)).unwrap_or_else(|| Some(silent()))
+    within_limit(&path, move || awaited_path(&look)).unwrap_or_else(|| Some(silent()))
 }
 
 fn awaited_path(path: &Path) -> Option<PathBuf> {

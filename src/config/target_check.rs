@@ -11,10 +11,9 @@ use mirror_core::{
 
 use super::{
     SyncKind,
-    answers::within_limit,
     target_path::{self, TargetConflict},
 };
-use crate::report::RunMode;
+use crate::{answers::within_limit, report::RunMode};
 
 /// Context for relative targets.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +79,7 @@ pub fn check_target(
     };
     let path = top.join(target);
     let (from, to) = (source.to_owned(), path.clone());
-    let Some(found) = within_limit(move || target_path::conflict(&from, &to)) else {
+    let Some(found) = within_limit(&path, move || target_path::conflict(&from, &to)) else {
         let warning = format!(
             "the target '{named}' does not answer: it is validated before its first transfer"
         );

@@ -17,7 +17,8 @@ use super::{
     sync_changes::{SyncChange, accepts_any_source},
 };
 use crate::{
-    config::{SyncConfig, TargetBase, check_target, within_limit},
+    answers::within_limit,
+    config::{SyncConfig, TargetBase, check_target},
     exec::trusted_path::{self, TrustedOpenError},
     report::{Category, Log, RunMode},
 };
@@ -131,10 +132,11 @@ pub(super) fn keep_or_follow_source(sync: &mut SyncConfig, registry: &SyncRegist
 
 fn resolve(instance: &SyncInstance) -> SourceResolution {
     let config = &instance.config;
-    let (given, was) = (config.source_as_given.clone(), instance.source.path().to_owned());
+    let (path, was) = (&config.source_as_given, instance.source.path().to_owned());
+    let given = path.clone();
     let was_pinned = instance.source.was_pinned();
     // A file system that does not answer leads nowhere else.
-    within_limit(move || resolution(&given, &was, was_pinned))
+    within_limit(path, move || resolution(&given, &was, was_pinned))
         .unwrap_or(SourceResolution::Unchanged)
 }
 

@@ -21,7 +21,7 @@ fn config(mode: TransferMode, syncs: &[(&str, &str)]) -> String {
             "sync{{ default.{kind}, source = '@/{source}', target = '@/{target}', delay = 0 }}\n"
         )
     };
-    syncs.iter().map(sync).collect()
+    format!("settings{{ stateDir = '@/state' }}\n{}", syncs.iter().map(sync).collect::<String>())
 }
 
 fn a_silent_target_holds_up_only_its_own_sync(mode: TransferMode) {
@@ -36,13 +36,13 @@ fn a_silent_target_holds_up_only_its_own_sync(mode: TransferMode) {
         fs::write(b.join("first"), "1").unwrap();
         let mounted = MountedBySshfs::mount(&sandbox, served, mount);
         mounted.pause();
-        let both = config(mode, &[("a", "to-a"), ("b", "mnt/target")]);
+        let both = config(mode, &[("a", "to-a"), ("a", "mnt/target")]);
         let mut daemon = sandbox.daemon().config(&both, 2).start();
         daemon.wait_for_log("does not answer: it is validated before its first transfer");
         let exists = |directory: &Path, name: &str| directory.join(name).exists();
         daemon.wait_until("the other sync starts", || exists(to_a, "first"));
 
-        sandbox.write_config(&config(mode, &[("a", "to-a"), ("b", "mnt/target"), ("b", "to-b")]));
+        sandbox.write_config(&config(mode, &[("a", "to-a"), ("a", "mnt/target"), ("b", "to-b")]));
         daemon.signal(Signal::HUP);
         daemon.wait_until("a sync is added", || exists(to_b, "first"));
 

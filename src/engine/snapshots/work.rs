@@ -14,8 +14,9 @@ use std::{
 use mirror_core::{fs_event::MirrorId, job::Outcome, queue::PathSet, snapshot::SourceComparison};
 use mirror_platform::dir::Dir;
 
-use super::decision::{self, PresentFacts, SnapshotTarget};
+use super::decision::{self, PresentFacts, SnapshotTarget, read_mark, write_mark};
 use crate::{
+    answers::within_limit,
     engine::{Inbox, Message},
     exec::{source_root::SourceRoot, target_mark::TargetMark},
     snapshot::{
@@ -183,7 +184,7 @@ pub(super) fn prepare(
 ) -> io::Result<(PreparedSnapshot, Footer)> {
     for state in &mut footer.targets {
         let target = targets.iter().find(|target| target.name == state.target);
-        match target.and_then(|target| target.identity.as_ref()?.read_mark()) {
+        match target.and_then(|target| read_mark(target.identity.as_ref()?)) {
             None => {}
             Some(Ok(found)) => state.identity = Some(found.identity),
             Some(Err(_)) => state.unconfirmed = None,
@@ -199,11 +200,15 @@ pub(super) fn outdate_mark(target: &SnapshotTarget) {
         return mark.outdate();
     }
     let Some(identity) = &target.identity else { return };
-    let found = identity.read_mark();
-    if let Some(Ok(TargetMark { mark: Some(_), .. })) = found {
-        // A target that can't be marked can't be changed either.
-        let _ = identity.write_mark("outdated");
-    }
+    let (target, Some(path)) = (Arc::clone(identity), identity.path()) else { return };
+    // One that does not answer loses its mark when it does, at the same time as its job begins.
+    let _ = within_limit(path, move || {
+        let found = target.read_mark();
+        if let Some(Ok(TargetMark { mark: Some(_), .. })) = found {
+            // A target that can't be marked can't be changed either.
+            let _ = target.write_mark("outdated");
+        }
+    });
 }
 
 /// Marks the targets. Where that fails, the next start finds no mark, and transfers everything.
@@ -212,7 +217,7 @@ pub(super) fn mark(targets: &[SnapshotTarget], mark: &str) {
         if let Some(remote) = &target.remote_mark {
             remote.write(mark);
         } else if let Some(identity) = &target.identity {
-            let _ = identity.write_mark(mark);
+            let _ = write_mark(identity, mark);
         }
     });
 }

@@ -1,0 +1,117 @@
+//! Paths whose file system may not answer, because its server or its FUSE program hangs.
+//!
+//! Jobs and the poller wait for such file systems on threads of their own. Whoever loads a
+//! configuration, or works for several targets, must not: nothing would be transferred, no request
+//! answered, and `SIGTERM` would not even end the program.
+
+use std::{
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    sync::{Mutex, mpsc},
+    thread,
+    time::Duration,
+};
+
+use mirror_platform::mounts::MountTable;
+
+use crate::lock;
+
+/// Maximum time for a look.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// Maximum time while another look at the same file system gets no answer.
+const LIMIT_BESIDE_ANOTHER: Duration = Duration::from_millis(100);
+
+/// Maximum number of looks at a file system that wait at the same time: each has a thread.
+const MAX_WAITING: usize = 16;
+
+/// Mount points of the looks that got no answer yet.
+static WAITING: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+
+/// Looks at the absolute `path` in another thread, which stays as long as the file system does not
+/// answer. `None`: it does not.
+pub(crate) fn within_limit<T: Send + 'static>(
+    path: &Path,
+    look: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let mount = mount_point(path);
+    let limit = match lock(&WAITING).iter().filter(|it| **it == mount).count() {
+        0 => LIMIT,
+        1..MAX_WAITING => LIMIT_BESIDE_ANOTHER,
+        _ => return None,
+    };
+    within(limit, &mount, look)
+}
+
+fn within<T: Send + 'static>(
+    limit: Duration,
+    mount: &[u8],
+    look: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (answer, answers) = mpsc::channel();
+    let waiting = mount.to_owned();
+    let look = move || {
+        let found = look();
+        end_wait(&waiting);
+        // Nobody receives the answer after the limit.
+        let _ = answer.send(found);
+    };
+    lock(&WAITING).push(mount.to_owned());
+    if thread::Builder::new().name("path-look".into()).spawn(look).is_err() {
+        end_wait(mount);
+        return None;
+    }
+    answers.recv_timeout(limit).ok()
+}
+
+fn end_wait(mount: &[u8]) {
+    let mut waiting = lock(&WAITING);
+    if let Some(at) = waiting.iter().position(|it| it == mount) {
+        waiting.swap_remove(at);
+    }
+}
+
+/// Returns the mount point of a path as it is spelled: a symbolic link can't be followed here.
+fn mount_point(path: &Path) -> Vec<u8> {
+    let mounts = MountTable::open().and_then(|mut table| table.read()).unwrap_or_default();
+    let path = path.as_os_str().as_bytes();
+    let contains = |point: &[u8]| {
+        let below = path.strip_prefix(point.strip_suffix(b"/").unwrap_or(point));
+        below.is_some_and(|below| below.is_empty() || below.starts_with(b"/"))
+    };
+    let points = mounts.into_iter().map(|mount| mount.point).filter(|point| contains(point));
+    points.max_by_key(Vec::len).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_awaited_until_the_limit() {
+        let mount = b"/of this test";
+        let is_waiting = || lock(&WAITING).iter().any(|it| it == mount);
+        assert_eq!(within(Duration::from_mins(1), mount, || 1), Some(1));
+        assert!(!is_waiting());
+        let (release, hang) = mpsc::channel::<()>();
+        let (ended, end) = mpsc::channel();
+        let look = move || {
+            let _ = hang.recv();
+            ended.send(())
+        };
+        assert_eq!(within(Duration::from_millis(50), mount, look), None);
+        assert!(is_waiting());
+        drop(release);
+        end.recv().unwrap();
+        while is_waiting() {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn the_mount_point_of_a_path_is_the_nearest_one_above() {
+        assert_eq!(mount_point(Path::new("/proc/self/none")), b"/proc");
+        assert_eq!(mount_point(Path::new("/processes")), b"/");
+        assert_eq!(mount_point(Path::new("/")), b"/");
+    }
+}
