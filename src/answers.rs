@@ -5,7 +5,7 @@
 //! answered, and `SIGTERM` would not even end the program.
 
 use std::{
-    os::unix::ffi::OsStrExt,
+    os::unix::ffi::{OsStrExt, OsStringExt},
     path::Path,
     sync::{Mutex, mpsc},
     thread,
@@ -25,7 +25,7 @@ const LIMIT_BESIDE_ANOTHER: Duration = Duration::from_millis(100);
 /// Maximum number of looks at a file system that wait at the same time: each has a thread.
 const MAX_WAITING: usize = 16;
 
-/// Mount points of the looks that got no answer yet.
+/// Mount points of the looks that got no answer yet, or paths with a slash behind them.
 static WAITING: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 /// Looks at the absolute `path` in another thread, which stays as long as the file system does not
@@ -34,13 +34,28 @@ pub(crate) fn within_limit<T: Send + 'static>(
     path: &Path,
     look: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    let mount = mount_point(path);
-    let limit = match lock(&WAITING).iter().filter(|it| **it == mount).count() {
+    within_usual_limit(&mount_point(path), look)
+}
+
+/// As [`within_limit`], for a look that may also reach what is mounted below `path`.
+pub(crate) fn within_limit_below<T: Send + 'static>(
+    path: &Path,
+    look: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    // No mount point: whatever does not answer may be another file system.
+    within_usual_limit(&path.join("").into_os_string().into_vec(), look)
+}
+
+fn within_usual_limit<T: Send + 'static>(
+    mount: &[u8],
+    look: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let limit = match lock(&WAITING).iter().filter(|it| *it == mount).count() {
         0 => LIMIT,
         1..MAX_WAITING => LIMIT_BESIDE_ANOTHER,
         _ => return None,
     };
-    within(limit, &mount, look)
+    within(limit, mount, look)
 }
 
 fn within<T: Send + 'static>(

@@ -327,7 +327,7 @@ impl Engine {
     fn cover(&self, id: MirrorId) -> Result<Succession, String> {
         let instance =
             self.registry.get(id).ok_or_else(|| String::from("there is no such sync"))?;
-        let succession = instance.source.pin()?;
+        let succession = instance.pin_source()?;
         log_events::log_source_change(&self.log, instance, &succession);
         instance.source.report_lost_mounts(&self.log.for_sync(&instance.config.name));
         let given = &instance.config.source_as_given;

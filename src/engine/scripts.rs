@@ -159,8 +159,13 @@ impl ScriptRunner {
         };
         let is_collect = matches!(call, ScriptCall::Collect { .. });
         // The due event may be the deletion of files on a disk that was unmounted.
-        if !is_collect && let Err(Outcome::SourceGone(failure)) = instance.source.open() {
-            let gone = Input::CannotCover { mirror, reason: failure.message };
+        let lost = || match instance.look_at_source(|source| source.open().map(drop)) {
+            None => Some(instance.silent_source()),
+            Some(Err(Outcome::SourceGone(failure))) => Some(failure.message),
+            Some(_) => None,
+        };
+        if !is_collect && let Some(reason) = lost() {
+            let gone = Input::CannotCover { mirror, reason };
             return [gone, self.returned(mirror, Ok(()))].map(ScriptEffect::Input).into();
         }
         let called = scripts.call(context, mirror, &instance.config.name, call);

@@ -30,13 +30,14 @@ use super::{
     tunnels::Tunnels,
 };
 use crate::{
+    answers::within_limit_below,
     config::{SyncConfig, SyncKind},
     exec::{
         Executor, direct,
         hook::LastHookFailure,
         process::child::ChildOutput,
         rsync,
-        source_root::{SourceRoot, SourceRules},
+        source_root::{SourceRoot, SourceRules, Succession},
         ssh::{ConnectionChoice, ControlMaster, MarkRoutes, SshConnections},
         target_mark::MARK_ATTRIBUTE,
         tunnel::{TunnelEndpoint, TunnelHandle, via::ViaTunnel},
@@ -170,6 +171,31 @@ impl SyncInstance {
             hook_failure,
             has_snapshots,
         })
+    }
+
+    /// Pins the source to the present directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`SourceRoot::pin`], or if a file system does not answer.
+    pub(super) fn pin_source(&self) -> Result<Succession, String> {
+        self.look_at_source(SourceRoot::pin).unwrap_or_else(|| Err(self.silent_source()))
+    }
+
+    /// Looks at the source in another thread. `None`: its file system, or one that is mounted
+    /// inside, does not answer.
+    pub(super) fn look_at_source<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&SourceRoot) -> T + Send + 'static,
+    ) -> Option<T> {
+        let source = Arc::clone(&self.source);
+        within_limit_below(self.source.path(), move || look(&source))
+    }
+
+    /// Returns the reason why a source that does not answer is not available.
+    pub(super) fn silent_source(&self) -> String {
+        let path = Escaped(self.source.path().as_os_str().as_bytes());
+        format!("{path}, or a file system that is mounted inside, does not answer")
     }
 
     /// Returns the counters of what was transferred. `None` if only a script knows.

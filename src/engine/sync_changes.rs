@@ -18,7 +18,7 @@ use super::{
     registry::SyncRegistry,
     sync::{SyncInstance, source_rules},
 };
-use crate::config::SyncConfig;
+use crate::{config::SyncConfig, exec::source_root::SourceRoot};
 
 /// Builds the instance of a sync, optionally as the continuation of a running one.
 type BuildSync<'a> = &'a dyn Fn(SyncConfig, Option<&SyncInstance>) -> Result<SyncInstance, String>;
@@ -92,7 +92,7 @@ impl SyncChange {
             }
         }
         if accepts_any_source(&instance.config) && !accepts_any_source(&before.config) {
-            instance.source.accept();
+            let _ = instance.look_at_source(SourceRoot::accept);
         }
     }
 

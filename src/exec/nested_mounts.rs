@@ -93,6 +93,9 @@ impl FromIterator<TreePath> for ProtectedPaths {
 /// Mounts that were found inside a source in this run.
 #[derive(Debug, Default)]
 pub(super) struct NestedMounts {
+    /// Held while the mounts are read, which takes as long as one of them does not answer.
+    refreshing: Mutex<()>,
+    /// Never held while a file system is asked: the engine uses it.
     records: Mutex<MountRecords>,
 }
 
@@ -160,9 +163,11 @@ impl NestedMount {
 impl NestedMounts {
     /// Reads the mounts below the root of the source, which is open as `root`.
     pub(super) fn refresh(&self, root: &Dir, path: &Path, replaced: ReplacedSource) {
-        let mut records = self.records();
+        let _refreshing = lock(&self.refreshing);
+        let known = self.records().mounted.clone();
         let mounted = mounted_below(path).into_iter();
-        let mounted: Vec<_> = mounted.filter_map(|path| records.find(root, path)).collect();
+        let mounted: Vec<_> = mounted.filter_map(|path| find_mount(&known, root, path)).collect();
+        let mut records = self.records();
         let is_mounted = |it: &NestedMount| mounted.iter().any(|now| now.instance == it.instance);
         let is_back = |it: &NestedMount| {
             mounted.iter().any(|now| {
@@ -215,12 +220,16 @@ impl NestedMounts {
     }
 
     fn has_unmounted(&self, root: &Dir, is_meant: impl Fn(&TreePath) -> bool) -> bool {
-        let records = self.records();
         let is_meant = |it: &&NestedMount| is_meant(&it.path);
-        records.unmounted.iter().any(|it| is_meant(&it))
-            || records.mounted.iter().filter(is_meant).any(|it| {
-                instance_at(root, &it.path).is_none_or(|instance| instance != it.instance)
-            })
+        let mounted: Vec<NestedMount> = {
+            let records = self.records();
+            if records.unmounted.iter().any(|it| is_meant(&it)) {
+                return true;
+            }
+            records.mounted.iter().filter(is_meant).cloned().collect()
+        };
+        let mut mounted = mounted.iter();
+        mounted.any(|it| instance_at(root, &it.path).is_none_or(|instance| instance != it.instance))
     }
 
     /// Follows renames of directories in the source, which may apply to the target: unmounted paths
@@ -245,11 +254,11 @@ impl NestedMounts {
 
     /// Returns the mount points in the source, open as `root`, that were in use and are not now.
     pub(super) fn unmounted_paths(&self, root: &Dir) -> ProtectedPaths {
-        let records = self.records();
+        let unmounted = self.records().unmounted.clone();
         let path = |it: &NestedMount| it.path.clone();
         let is_bare = |it: &&NestedMount| !it.is_renamed && is_empty(root, &it.path);
-        let bare_mount_points = records.unmounted.iter().filter(is_bare).map(path).collect();
-        ProtectedPaths { paths: records.unmounted.iter().map(path).collect(), bare_mount_points }
+        let bare_mount_points = unmounted.iter().filter(is_bare).map(path).collect();
+        ProtectedPaths { paths: unmounted.iter().map(path).collect(), bare_mount_points }
     }
 
     /// Accepts the loss of the unmounted file systems. Returns their paths.
@@ -302,19 +311,16 @@ impl NestedMounts {
     }
 }
 
-impl MountRecords {
-    /// Returns the mount at `path` below `root`. `None` if it is hidden, for example by another
-    /// mount.
-    fn find(&self, root: &Dir, path: TreePath) -> Option<NestedMount> {
-        let directory = root.open_below_for_lookup(path.as_bytes()).ok()?;
-        let instance = DirIdentity::of_mount(&directory).ok().filter(DirIdentity::is_mount_root)?;
-        let known = self.mounted.iter().find(|it| it.instance == instance);
-        let file_system = match known {
-            Some(known) => known.file_system.clone(),
-            None => FileSystem::of(&directory).ok(),
-        };
-        Some(NestedMount { path, instance, file_system, is_renamed: false })
-    }
+/// Returns the mount at `path` below `root`. `None` if it is hidden, for example by another mount.
+fn find_mount(known: &[NestedMount], root: &Dir, path: TreePath) -> Option<NestedMount> {
+    let directory = root.open_below_for_lookup(path.as_bytes()).ok()?;
+    let instance = DirIdentity::of_mount(&directory).ok().filter(DirIdentity::is_mount_root)?;
+    let known = known.iter().find(|it| it.instance == instance);
+    let file_system = match known {
+        Some(known) => known.file_system.clone(),
+        None => FileSystem::of(&directory).ok(),
+    };
+    Some(NestedMount { path, instance, file_system, is_renamed: false })
 }
 
 /// Returns true if there is an empty directory at `path`.

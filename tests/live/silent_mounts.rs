@@ -8,7 +8,10 @@ use crate::support::{
     MountedBySshfs, Requirement, Sandbox, TransferMode, in_both_modes, needs, with_private_mounts,
 };
 
-in_both_modes!(a_silent_target_holds_up_only_its_own_sync);
+in_both_modes!(
+    a_silent_target_holds_up_only_its_own_sync,
+    a_silent_mount_inside_a_source_holds_up_only_its_own_sync
+);
 
 /// Returns a configuration with these syncs: a name of each source, and its target.
 fn config(mode: TransferMode, syncs: &[(&str, &str)]) -> String {
@@ -64,5 +67,31 @@ fn a_silent_target_holds_up_only_its_own_sync(mode: TransferMode) {
         daemon.wait_until("the target is filled", || exists(&served.join("target"), "first"));
         daemon.signal(Signal::TERM);
         daemon.wait_exit();
+    });
+}
+
+fn a_silent_mount_inside_a_source_holds_up_only_its_own_sync(mode: TransferMode) {
+    needs!(Requirement::Mounts, Requirement::Ssh, Requirement::Program("sshfs"));
+    needs!(mode.requirement());
+    with_private_mounts(move || {
+        let sandbox = Sandbox::new();
+        let names = ["a", "a/mnt", "b", "served", "to-a", "to-b"];
+        let [a, mount, b, served, to_a, to_b] = names.map(|name| sandbox.create_dir(name));
+        for directory in [&a, &b, &served] {
+            fs::write(directory.join("first"), "1").unwrap();
+        }
+        let mounted = MountedBySshfs::mount(&sandbox, &served, &mount);
+        mounted.pause();
+        let text = config(mode, &[("a", "to-a"), ("b", "to-b")]);
+        let daemon = sandbox.daemon().config(&text, 2).args(["-insist"]).start();
+        daemon.wait_for_log("a file system that is mounted inside, does not answer");
+        fs::write(b.join("second"), "1").unwrap();
+        daemon.wait_until("the other sync goes on", || to_b.join("second").exists());
+        daemon.signal(Signal::HUP);
+        fs::write(b.join("third"), "1").unwrap();
+        daemon.wait_until("the other sync goes on", || to_b.join("third").exists());
+        mounted.resume();
+        daemon.wait_until("the source is back", || to_a.join("mnt/first").exists());
+        assert!(to_a.join("first").exists());
     });
 }

@@ -33,6 +33,7 @@ use crate::{
         server::{AnswerSender, ControlRequest, RequestHandler},
         status::ReloadReport,
     },
+    exec::source_root::SourceRoot,
     report::{Category, LogFilter, TransferTotals},
     watch::Coverage,
 };
@@ -362,8 +363,9 @@ impl Engine {
         let labels = labels(&self.registry);
         let mut names = Vec::new();
         for id in selected {
-            let is_replaced =
-                self.registry.get(id).is_some_and(|instance| instance.source.is_replaced());
+            let is_replaced = self.registry.get(id).is_some_and(|instance| {
+                instance.look_at_source(SourceRoot::is_replaced).unwrap_or(false)
+            });
             let is_held = self.fleet.member(id).is_some_and(report::is_held);
             // One decision at a time: what was mounted inside the source goes only if nothing else
             // is held.
@@ -374,7 +376,7 @@ impl Engine {
                 continue;
             }
             if let Some(instance) = self.registry.get(id).filter(|_| is_replaced) {
-                instance.source.accept();
+                let _ = instance.look_at_source(SourceRoot::accept);
             }
             self.handle_input(Input::Release(id), effects);
             for path in lost {
