@@ -18,7 +18,6 @@
 //! | `exec` | executors: rsync, the built-in copier, ssh connections, tunnels, child processes |
 //! | `snapshot` | what a source was like, so that a restart transfers only the differences |
 //! | `script` | user scripts in Lua |
-//! | `answers` | looks at paths whose file system may hang |
 //! | [`report`] | log, syslog and status file |
 //!
 //! `xtask/src/tidy/layers.rs` lists which module may use which.
@@ -42,7 +41,6 @@ pub mod frontend;
 pub mod report;
 pub mod run;
 
-mod answers;
 mod engine;
 mod exec;
 mod script;

@@ -22,10 +22,10 @@ use super::{
     CheckInput, duplicate_keys, patterns, programs, rsync_options, shown, tunnels, watch_limit,
 };
 use crate::{
-    answers::within_limit,
     config::{Config, DaemonConfig, SyncConfig, SyncKind, target_path},
     report::RunMode,
 };
+use mirror_platform::answers::within_limit;
 
 pub(super) fn warnings(input: CheckInput<'_>) -> Vec<String> {
     let Config { daemon, syncs, .. } = input.config;

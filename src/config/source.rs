@@ -8,8 +8,9 @@ use std::{
 };
 
 use mirror_core::path::Escaped;
+use rustix::io::Errno;
 
-use crate::answers::within_limit;
+use mirror_platform::answers::within_limit;
 
 /// Error of a source directory: lines for people, in the words of the original.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +34,9 @@ pub fn canonical_source(start_dir: &Path, source: &OsStr) -> Result<PathBuf, Sou
         let looked_at = path.clone();
         let look = move || {
             let found = fs::canonicalize(looked_at)?;
-            // Opening it reaches the server; the attributes may be known.
-            let is_directory = found.is_dir();
+            let is_directory = fs::metadata(&found)?.is_dir();
             if is_directory {
+                // This reaches the server; the attributes may be known.
                 let _ = fs::read_dir(&found);
             }
             Ok((found, is_directory))
@@ -51,12 +52,17 @@ pub fn canonical_source(start_dir: &Path, source: &OsStr) -> Result<PathBuf, Sou
         Ok((_, false)) => {
             Err(error(format!("cannot get absolute path of dir '{named}': is not a directory")))
         }
-        Err::<_, io::Error>(_) => Err(error(format!("failure getting absolute path of [{named}]"))),
+        Err::<_, io::Error>(cause) => {
+            let why = format!("failure getting absolute path of [{named}]");
+            // The original says no more.
+            let is_missing = cause.kind() == io::ErrorKind::NotFound;
+            Err(error(if is_missing { why } else { format!("{why}: {cause}") }))
+        }
     }
 }
 
-/// Returns the path of a source that does not exist yet, or whose file system does not answer.
-/// `None` if it exists or cannot be determined.
+/// Returns the path of a source that does not exist yet, or that cannot be reached now, as on a
+/// file system whose program is dead. `None` if it exists or never can.
 #[must_use]
 pub fn awaited_source(start_dir: &Path, source: &OsStr) -> Option<PathBuf> {
     if source.is_empty() {
@@ -74,8 +80,9 @@ fn awaited_path(path: &Path) -> Option<PathBuf> {
     loop {
         match fs::canonicalize(above) {
             Ok(found) => {
-                let is_there = missing.is_empty() || !found.is_dir();
-                return (!is_there)
+                let state = fs::metadata(&found);
+                let is_awaited = state.map_or(true, |it| it.is_dir() && !missing.is_empty());
+                return is_awaited
                     .then(|| missing.iter().rev().fold(found, |at, name| at.join(name)));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -83,9 +90,16 @@ fn awaited_path(path: &Path) -> Option<PathBuf> {
                 missing.push(above.file_name()?);
                 above = above.parent()?;
             }
-            Err(_) => return None,
+            Err(error) if is_lasting(&error) => return None,
+            Err(_) => return Some(path.components().collect()),
         }
     }
+}
+
+/// Returns true if an error says that a path is wrong, and not that it can't be reached now.
+fn is_lasting(error: &io::Error) -> bool {
+    let lasting = [Errno::LOOP, Errno::NOTDIR, Errno::NAMETOOLONG, Errno::INVAL];
+    Errno::from_io_error(error).is_none_or(|errno| lasting.contains(&errno))
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use super::{
     SyncKind,
     target_path::{self, TargetConflict},
 };
-use crate::{answers::within_limit, report::RunMode};
+use crate::report::RunMode;
+use mirror_platform::answers::within_limit;
 
 /// Context for relative targets.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +82,8 @@ pub fn check_target(
     let (from, to) = (source.to_owned(), path.clone());
     let Some(found) = within_limit(&path, move || target_path::conflict(&from, &to)) else {
         let warning = format!(
-            "the target '{named}' does not answer: it is validated before its first transfer"
+            "the target '{named}' or its source does not answer: it is validated before its first \
+             transfer"
         );
         return Ok(TargetCheck { warning: Some(warning), is_silent: true });
     };

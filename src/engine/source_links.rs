@@ -17,11 +17,11 @@ use super::{
     sync_changes::{SyncChange, accepts_any_source},
 };
 use crate::{
-    answers::within_limit,
     config::{SyncConfig, TargetBase, check_target},
     exec::trusted_path::{self, TrustedOpenError},
     report::{Category, Log, RunMode},
 };
+use mirror_platform::answers::within_limit;
 
 /// Result of resolving the configured path of a source.
 enum SourceResolution {
@@ -128,6 +128,8 @@ pub(super) fn keep_or_follow_source(sync: &mut SyncConfig, registry: &SyncRegist
         }
     }
     sync.source.clone_from(&before.config.source);
+    let source = sync.source.as_os_str().as_bytes();
+    sync.filter = Arc::new(sync.filter.for_source(source));
 }
 
 fn resolve(instance: &SyncInstance) -> SourceResolution {

@@ -30,7 +30,6 @@ use super::{
     tunnels::Tunnels,
 };
 use crate::{
-    answers::within_limit_below,
     config::{SyncConfig, SyncKind},
     exec::{
         Executor, direct,
@@ -45,6 +44,7 @@ use crate::{
     report::{Log, TransferMeter},
     watch::WatchTree,
 };
+use mirror_platform::answers::within_limit_below;
 
 /// Context shared by all syncs of a configuration.
 #[derive(Clone)]

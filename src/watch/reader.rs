@@ -32,7 +32,7 @@ use rustix::{
 use super::{
     CommandSender, Inventory, MAX_LISTED, Preference, WatchCounters, WatchMessage,
     backend::{DrainStatus, Drained, KEPT_EVENTS, WatchTree, strip_root},
-    backends::Backends,
+    backends::{Backends, is_on_shared_file_system},
     limits::KernelLimit,
     open_files::mark_open_files,
     outbox::Outbox,
@@ -41,6 +41,7 @@ use super::{
 };
 use crate::report::{Category, Log};
 use drain::PendingBarrier;
+use mirror_platform::answers::within_limit_below;
 
 /// Pause after the first drain of a burst. A single change has several events, and the last of
 /// them, the close, follows its first one within this time.
@@ -113,6 +114,8 @@ pub(super) struct ReaderChannels {
 struct CoverProgress {
     /// Source directory. `None` if the mirror wants each event unmodified.
     root: Option<PathBuf>,
+    /// True if others may change its source without this kernel.
+    is_shared: bool,
     /// Number of watched directories, once all are watched.
     watched: Option<usize>,
     /// Number of subtrees that the polling thread is reading for the first time.
@@ -260,7 +263,11 @@ impl WatchReader {
             );
         }
         let root = tree.exact.is_none().then(|| tree.root.clone());
-        self.mirrors.insert(mirror, CoverProgress { root, ..CoverProgress::default() });
+        let top = tree.root.clone();
+        let is_shared = within_limit_below(&tree.root, move || is_on_shared_file_system(&top));
+        // One that does not answer is no local disk.
+        let is_shared = is_shared.unwrap_or(true);
+        self.mirrors.insert(mirror, CoverProgress { root, is_shared, ..CoverProgress::default() });
         self.update_ignored(mirror);
         self.poll_shared(tree, |_| true);
         self.has_work = true;

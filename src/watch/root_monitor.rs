@@ -3,7 +3,7 @@
 //! A root, and each directory above it, is watched for its own renaming and removal, and the mount
 //! table is watched for changes. If the configured path of a root contains symbolic links, the
 //! directories that hold these are watched for changes of names. After each event the roots
-//! themselves are checked.
+//! themselves are checked, each with a time limit: all mirrors need this thread.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -27,6 +27,8 @@ use mirror_platform::{
     mounts::{MountInfo, MountTable},
 };
 use rustix::io::Errno;
+
+use mirror_platform::answers::within_limit_below;
 
 use super::{
     backend::strip_root,
@@ -133,10 +135,16 @@ impl RootMonitor {
         given: Option<&Path>,
     ) -> io::Result<bool> {
         self.remove(mirror);
-        let root = Dir::open_no_symlinks(path)?;
-        let (identity, mount) = (DirIdentity::of(&root)?, root.stat(b"")?.mount);
-        let watch = |above| watch(&mut self.directories, above, DirInterest::Itself);
-        let watches = path.ancestors().filter_map(watch).collect();
+        let top = path.to_owned();
+        let open = move || {
+            let root = Dir::open_no_symlinks(&top)?;
+            let above: Vec<Dir> = top.ancestors().filter_map(|it| Dir::open(it).ok()).collect();
+            Ok::<_, io::Error>((DirIdentity::of(&root)?, root.stat(b"")?.mount, above))
+        };
+        let opened = within_limit_below(path, open);
+        let (identity, mount, above) = opened.ok_or(io::ErrorKind::TimedOut)??;
+        let watch = |above: &Dir| self.directories.watch(above, DirInterest::Itself).ok();
+        let watches = above.iter().filter_map(watch).collect();
         let mut alias = given.map(|given| RootAlias::new(given, path));
         let is_repointed = alias.as_mut().is_some_and(|alias| alias.update(&mut self.directories));
         let table = self.mounts.read()?;
@@ -268,7 +276,10 @@ impl MonitoredRoot {
     }
 
     fn gone(&self, is_mounted: bool) -> Option<RootGone> {
-        match Dir::open_path_no_symlinks(&self.path).and_then(DirIdentity::of) {
+        let path = self.path.clone();
+        let look = move || Dir::open_path_no_symlinks(&path).and_then(DirIdentity::of);
+        // What does not answer may still be there.
+        match within_limit_below(&self.path, look)? {
             Ok(now) if now == self.identity => None,
             Ok(_) if is_mounted => Some(RootGone::Replaced),
             Ok(_) => Some(RootGone::Unmounted),
@@ -292,7 +303,7 @@ impl RootAlias {
     /// Watches the directories of the current resolution. Returns true if the path leads to another
     /// directory than before.
     fn update(&mut self, directories: &mut DirWatches) -> bool {
-        let mut resolution = PathResolution::of(&self.given);
+        let Some(mut resolution) = resolve(&self.given) else { return false };
         self.watches.clear();
         for _ in 0..MAX_ATTEMPTS {
             for step in &resolution.steps {
@@ -303,7 +314,8 @@ impl RootAlias {
                 self.watches.extend(watched.map(|watch| (watch, name)));
             }
             // Changes before the watch was added caused no event.
-            let before = std::mem::replace(&mut resolution, PathResolution::of(&self.given));
+            let Some(now) = resolve(&self.given) else { break };
+            let before = std::mem::replace(&mut resolution, now);
             if before == resolution {
                 break;
             }
@@ -318,6 +330,12 @@ impl RootAlias {
     }
 }
 
+/// Resolves a path. `None`: a file system does not answer.
+fn resolve(path: &Path) -> Option<PathResolution> {
+    let given = path.to_owned();
+    within_limit_below(path, move || PathResolution::of(&given))
+}
+
 /// Watches a directory. A failure is ignored, because each transfer checks the root and its path as
 /// well.
 fn watch(
@@ -325,7 +343,9 @@ fn watch(
     directory: &Path,
     interest: DirInterest,
 ) -> Option<DirWatchId> {
-    directories.watch(&Dir::open(directory).ok()?, interest).ok()
+    let path = directory.to_owned();
+    let opened = within_limit_below(directory, move || Dir::open(&path))?;
+    directories.watch(&opened.ok()?, interest).ok()
 }
 
 #[cfg(test)]

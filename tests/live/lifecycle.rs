@@ -142,6 +142,20 @@ fn a_daemon_detaches_and_manages_its_pidfile(mode: TransferMode) {
     assert!(daemon.log().contains("--- TERM signal, fading ---"), "{}", daemon.log());
 }
 
+/// The threads that load the configuration must have ended before.
+#[test]
+fn a_daemon_detaches_each_time() {
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
+    let [pidfile, log] = ["pid", "log"].map(|name| sandbox.path(name));
+    for _ in 0..10 {
+        let start = sandbox.daemon().mirror(TransferMode::Direct, &source, &target);
+        let daemon = start.start_detached(&pidfile, &log);
+        daemon.signal(Signal::TERM);
+        daemon.wait_until("it ends", || !daemon.is_running());
+    }
+}
+
 fn a_second_daemon_with_the_same_pidfile_exits(mode: TransferMode) {
     let sandbox = Sandbox::new();
     let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));

@@ -5,7 +5,8 @@ use std::{fs, path::Path};
 use rustix::process::Signal;
 
 use crate::support::{
-    MountedBySshfs, Requirement, Sandbox, TransferMode, in_both_modes, needs, with_private_mounts,
+    MountedBySshfs, MountedTmpfs, Requirement, Sandbox, TransferMode, in_both_modes, needs,
+    with_private_mounts,
 };
 
 in_both_modes!(
@@ -93,5 +94,30 @@ fn a_silent_mount_inside_a_source_holds_up_only_its_own_sync(mode: TransferMode)
         mounted.resume();
         daemon.wait_until("the source is back", || to_a.join("mnt/first").exists());
         assert!(to_a.join("first").exists());
+    });
+}
+
+#[test]
+fn a_change_of_the_mount_table_stops_nothing_while_a_source_is_silent() {
+    needs!(Requirement::Mounts, Requirement::Ssh, Requirement::Program("sshfs"));
+    with_private_mounts(move || {
+        let sandbox = Sandbox::new();
+        let names = ["mnt", "b", "served", "to-a", "to-b", "other"];
+        let [mount, b, served, to_a, to_b, other] = names.map(|name| sandbox.create_dir(name));
+        fs::create_dir(served.join("a")).unwrap();
+        fs::write(served.join("a/first"), "1").unwrap();
+        let mounted = MountedBySshfs::mount(&sandbox, &served, &mount);
+        let text = config(TransferMode::Direct, &[("mnt/a", "to-a"), ("b", "to-b")]);
+        let daemon = sandbox.daemon().config(&text, 2).start();
+        daemon.wait_until("the first sync starts", || to_a.join("first").exists());
+        daemon.wait_live();
+        mounted.pause();
+        let tmpfs = MountedTmpfs::mount(&sandbox, &other, 1 << 20);
+        fs::write(b.join("second"), "1").unwrap();
+        daemon.wait_until("a change arrives", || to_b.join("second").exists());
+        drop(tmpfs);
+        fs::write(b.join("third"), "1").unwrap();
+        daemon.wait_until("a change arrives", || to_b.join("third").exists());
+        mounted.resume();
     });
 }

@@ -2,7 +2,7 @@
 
 use std::{env, ffi::OsString, io};
 
-use crate::threads::count_threads;
+use crate::answers::WaitingLooks;
 
 /// Removes variables from the environment, which later children then do not inherit. Returns their
 /// values, in the given order.
@@ -16,13 +16,10 @@ pub fn take_variables<const N: usize>(names: [&str; N]) -> io::Result<[Option<Os
     if values.iter().all(Option::is_none) {
         return Ok(values);
     }
-    if count_threads()? != 1 {
-        let text = "cannot change the environment: the process has more than one thread";
-        return Err(io::Error::other(text));
-    }
+    let _looks = WaitingLooks::without_other_threads("change the environment")?;
     for name in names {
         // SAFETY: this is the only thread, so no other one reads or writes the environment, and
-        // none can start before the call.
+        // none can start before the call. Those that look at a path do not use it.
         unsafe { env::remove_var(name) };
     }
     Ok(values)

@@ -5,7 +5,7 @@ use std::io;
 use nix::unistd::{self, ForkResult};
 use rustix::process::Pid;
 
-use crate::threads::count_threads;
+use crate::answers::WaitingLooks;
 
 /// The process in which a [`fork`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,19 +21,23 @@ pub enum ForkSide {
 /// # Errors
 ///
 /// As `fork(2)`. Fails also if this process has more than one thread, or their number is unknown,
-/// because a lock held by another thread would stay locked in the child for ever.
+/// because a lock held by another thread would stay locked in the child for ever. Threads that
+/// [look at paths](crate::answers) do not count: the new process does not have them.
 pub fn fork() -> io::Result<ForkSide> {
-    if count_threads()? != 1 {
-        return Err(io::Error::other("cannot fork: the process has more than one thread"));
-    }
+    let looks = WaitingLooks::without_other_threads("fork")?;
     // SAFETY: this is the only thread, so no other can have left memory or a lock half changed, and
-    // none can start before the call.
+    // none can start before the call. Others only wait in a system call for a file system, and if
+    // it answers now, they need `looks`; until then they use no lock but that of the allocator,
+    // which the C library has put in order when this returns.
     match unsafe { unistd::fork() }? {
         ForkResult::Parent { child } => {
             let child = Pid::from_raw(child.as_raw()).ok_or(io::ErrorKind::InvalidData)?;
             Ok(ForkSide::Parent(child))
         }
-        ForkResult::Child => Ok(ForkSide::Child),
+        ForkResult::Child => {
+            looks.forget();
+            Ok(ForkSide::Child)
+        }
     }
 }
 

@@ -32,6 +32,7 @@
 //! | [`memory`] | memory that the allocator keeps for later |
 //! | `mapping` | file mappings, with the feature `mapping` |
 
+pub mod answers;
 pub mod child;
 pub mod copy_file;
 pub mod descriptor;

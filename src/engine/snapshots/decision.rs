@@ -14,7 +14,6 @@ use mirror_core::{
 use mirror_platform::{boot, dir::Dir, identity::FileSystem};
 
 use crate::{
-    answers::within_limit,
     config::SyncConfig,
     exec::{
         ssh::MarkRoutes,
@@ -23,6 +22,7 @@ use crate::{
     },
     snapshot::{Footer, JournalEntry, LastSnapshot, StoredPath, StoredTarget, text_hash},
 };
+use mirror_platform::answers::within_limit;
 
 /// Target of a mirror, for a snapshot.
 #[derive(Clone)]

@@ -16,13 +16,13 @@ use mirror_platform::dir::Dir;
 
 use super::decision::{self, PresentFacts, SnapshotTarget, read_mark, write_mark};
 use crate::{
-    answers::within_limit,
     engine::{Inbox, Message},
     exec::{source_root::SourceRoot, target_mark::TargetMark},
     snapshot::{
         self, Footer, LastSnapshot, NewRecords, PreparedSnapshot, SnapshotSource, UnwantedFn,
     },
 };
+use mirror_platform::answers::within_limit;
 
 /// Message of a thread about the snapshot of a source.
 #[derive(Debug)]

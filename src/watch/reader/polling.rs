@@ -8,7 +8,6 @@ use rustix::io::Errno;
 use super::{
     super::{
         backend::{Unwatched, WatchTree, strip_root},
-        backends::is_on_shared_file_system,
         limits::KernelLimit,
         poll::{self, PollCommand, PollReport},
     },
@@ -35,7 +34,7 @@ impl WatchReader {
     /// Polls what others may change: the whole tree, or the mount points in it that `is_wanted`
     /// selects. Those that are skipped are not polled.
     pub(super) fn poll_shared(&mut self, tree: &WatchTree, is_wanted: impl Fn(&TreePath) -> bool) {
-        if is_on_shared_file_system(&tree.root) {
+        if self.mirrors.get(&tree.mirror).is_some_and(|mirror| mirror.is_shared) {
             if is_wanted(&TreePath::root()) {
                 self.poll_below(tree.clone(), TreePath::root());
             }

@@ -28,7 +28,13 @@ impl MountedBySshfs {
         fs::write(&ssh, text).unwrap();
         fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
         let mounted = Command::new("sshfs")
-            .args(["-o", &format!("ssh_command={},dir_cache=no", ssh.display())])
+            .args([
+                "-o",
+                &format!(
+                    "ssh_command={},dir_cache=no,attr_timeout=0,entry_timeout=0",
+                    ssh.display()
+                ),
+            ])
             .arg(format!("none:{}", from.display()))
             .arg(at)
             .status();

@@ -12,13 +12,16 @@ struct LayerRule {
 }
 
 /// All modules except those that may use everything ([`TOP`]).
-const TABLE: [LayerRule; 12] = [
-    LayerRule { module: "answers", modules: &[], packages: &["mirror_platform"] },
-    LayerRule { module: "config", modules: &["answers", "report"], packages: &["mirror_core"] },
+const TABLE: [LayerRule; 11] = [
+    LayerRule {
+        module: "config",
+        modules: &["report"],
+        packages: &["mirror_core", "mirror_platform"],
+    },
     LayerRule {
         module: "check",
-        modules: &["answers", "config", "report"],
-        packages: &["mirror_core"],
+        modules: &["config", "report"],
+        packages: &["mirror_core", "mirror_platform"],
     },
     LayerRule {
         module: "control",

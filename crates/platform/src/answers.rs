@@ -5,16 +5,15 @@
 //! answered, and `SIGTERM` would not even end the program.
 
 use std::{
+    io,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::Path,
-    sync::{Mutex, mpsc},
+    sync::{Mutex, MutexGuard, PoisonError, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use mirror_platform::mounts::MountTable;
-
-use crate::lock;
+use crate::{mounts::MountTable, threads::count_threads};
 
 /// Maximum time for a look.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -25,12 +24,15 @@ const LIMIT_BESIDE_ANOTHER: Duration = Duration::from_millis(100);
 /// Maximum number of looks at a file system that wait at the same time: each has a thread.
 const MAX_WAITING: usize = 16;
 
+/// Maximum time until a look that has its answer has also ended.
+const END_LIMIT: Duration = Duration::from_secs(1);
+
 /// Mount points of the looks that got no answer yet, or paths with a slash behind them.
 static WAITING: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 /// Looks at the absolute `path` in another thread, which stays as long as the file system does not
 /// answer. `None`: it does not.
-pub(crate) fn within_limit<T: Send + 'static>(
+pub fn within_limit<T: Send + 'static>(
     path: &Path,
     look: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
@@ -38,7 +40,7 @@ pub(crate) fn within_limit<T: Send + 'static>(
 }
 
 /// As [`within_limit`], for a look that may also reach what is mounted below `path`.
-pub(crate) fn within_limit_below<T: Send + 'static>(
+pub fn within_limit_below<T: Send + 'static>(
     path: &Path,
     look: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
@@ -50,7 +52,7 @@ fn within_usual_limit<T: Send + 'static>(
     mount: &[u8],
     look: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    let limit = match lock(&WAITING).iter().filter(|it| *it == mount).count() {
+    let limit = match waiting().iter().filter(|it| *it == mount).count() {
         0 => LIMIT,
         1..MAX_WAITING => LIMIT_BESIDE_ANOTHER,
         _ => return None,
@@ -64,25 +66,63 @@ fn within<T: Send + 'static>(
     look: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let (answer, answers) = mpsc::channel();
-    let waiting = mount.to_owned();
+    let key = mount.to_owned();
     let look = move || {
         let found = look();
-        end_wait(&waiting);
+        end_wait(&key);
         // Nobody receives the answer after the limit.
         let _ = answer.send(found);
     };
-    lock(&WAITING).push(mount.to_owned());
-    if thread::Builder::new().name("path-look".into()).spawn(look).is_err() {
+    waiting().push(mount.to_owned());
+    let Ok(thread) = thread::Builder::new().name("path-look".into()).spawn(look) else {
         end_wait(mount);
         return None;
-    }
-    answers.recv_timeout(limit).ok()
+    };
+    let answer = answers.recv_timeout(limit).ok()?;
+    // A process with threads is not forked.
+    let _ = thread.join();
+    Some(answer)
 }
 
 fn end_wait(mount: &[u8]) {
-    let mut waiting = lock(&WAITING);
+    let mut waiting = waiting();
     if let Some(at) = waiting.iter().position(|it| it == mount) {
         waiting.swap_remove(at);
+    }
+}
+
+fn waiting() -> MutexGuard<'static, Vec<Vec<u8>>> {
+    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The looks without an answer, none of which ends before this is dropped.
+pub(crate) struct WaitingLooks(MutexGuard<'static, Vec<Vec<u8>>>);
+
+impl WaitingLooks {
+    /// Waits until this process has no other threads than those of looks without an answer.
+    ///
+    /// # Errors
+    ///
+    /// If it has other ones, or their number is unknown.
+    pub(crate) fn without_other_threads(purpose: &str) -> io::Result<Self> {
+        let end = Instant::now() + END_LIMIT;
+        loop {
+            let waiting = waiting();
+            if count_threads()? == 1 + waiting.len() {
+                return Ok(Self(waiting));
+            }
+            drop(waiting);
+            if end <= Instant::now() {
+                let text = format!("cannot {purpose}: the process has more than one thread");
+                return Err(io::Error::other(text));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Forgets them in a new process, which does not have their threads.
+    pub(crate) fn forget(mut self) {
+        self.0.clear();
     }
 }
 
@@ -105,7 +145,7 @@ mod tests {
     #[test]
     fn an_answer_is_awaited_until_the_limit() {
         let mount = b"/of this test";
-        let is_waiting = || lock(&WAITING).iter().any(|it| it == mount);
+        let is_waiting = || waiting().iter().any(|it| it == mount);
         assert_eq!(within(Duration::from_mins(1), mount, || 1), Some(1));
         assert!(!is_waiting());
         let (release, hang) = mpsc::channel::<()>();
