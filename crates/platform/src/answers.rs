@@ -8,7 +8,7 @@ use std::{
     io,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -66,22 +66,25 @@ fn within<T: Send + 'static>(
     look: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let (answer, answers) = mpsc::channel();
-    let key = mount.to_owned();
-    let look = move || {
-        let found = look();
+    let (key, look) = (mount.to_owned(), Arc::new(Mutex::new(Some(look))));
+    let take = |look: &Mutex<Option<_>>| look.lock().ok().and_then(|mut look| look.take());
+    let theirs = Arc::clone(&look);
+    let run = move || {
+        let found = take(&theirs).map(|look| look());
         end_wait(&key);
         // Nobody receives the answer after the limit.
         let _ = answer.send(found);
     };
     waiting().push(mount.to_owned());
-    let Ok(thread) = thread::Builder::new().name("path-look".into()).spawn(look) else {
+    let Ok(thread) = thread::Builder::new().name("path-look".into()).spawn(run) else {
         end_wait(mount);
-        return None;
+        // That there are too many threads says nothing about the path.
+        return take(&look).map(|look| look());
     };
     let answer = answers.recv_timeout(limit).ok()?;
     // A process with threads is not forked.
     let _ = thread.join();
-    Some(answer)
+    answer
 }
 
 fn end_wait(mount: &[u8]) {
