@@ -1,7 +1,7 @@
 //! Polling of directories for which the kernel reports no events.
 //!
-//! Polling has a thread of its own, because a network file system may block it. The thread exists
-//! only while there is something to poll.
+//! Polling has threads of its own, one for each root, because a network file system may block it. A
+//! thread exists once there was something to poll.
 
 use std::{
     collections::HashMap,

@@ -82,7 +82,8 @@ pub(super) struct WatchReader {
     outbox: Arc<Outbox>,
     counters: Arc<WatchCounters>,
     wake: Box<dyn Fn() + Send>,
-    poller: Option<Sender<PollCommand>>,
+    /// Polling threads of the roots, of which each may be on a file system that hangs.
+    pollers: BTreeMap<PathBuf, Sender<PollCommand>>,
     mirrors: BTreeMap<MirrorId, CoverProgress>,
     /// Files of the daemon itself, whose changes are not reported.
     ignored: Vec<PathBuf>,
@@ -141,7 +142,7 @@ impl WatchReader {
             outbox,
             counters,
             wake,
-            poller: None,
+            pollers: BTreeMap::new(),
             mirrors: BTreeMap::new(),
             ignored: Vec::new(),
             drained: Drained::default(),
@@ -282,7 +283,7 @@ impl WatchReader {
         self.backends.uncover(mirror);
         self.root_monitor.remove(mirror);
         self.mirrors.remove(&mirror);
-        if let Some(poller) = &self.poller {
+        for poller in self.pollers.values() {
             let _ = poller.send(PollCommand::Remove(mirror));
         }
     }

@@ -121,3 +121,27 @@ fn a_change_of_the_mount_table_stops_nothing_while_a_source_is_silent() {
         mounted.resume();
     });
 }
+
+#[test]
+fn a_silent_source_leaves_the_others_polled() {
+    needs!(Requirement::Mounts, Requirement::Ssh, Requirement::Program("sshfs"));
+    with_private_mounts(move || {
+        let sandbox = Sandbox::new();
+        let names = ["a", "b", "served-a", "served-b", "to-a", "to-b"];
+        let [a, b, served_a, served_b, to_a, to_b] = names.map(|name| sandbox.create_dir(name));
+        let mounted = MountedBySshfs::mount(&sandbox, &served_a, &a);
+        let _other = MountedBySshfs::mount(&sandbox, &served_b, &b);
+        let text = config(TransferMode::Direct, &[("a", "to-a"), ("b", "to-b")]);
+        let daemon = sandbox.daemon().config(&text, 2).start();
+        daemon.wait_live();
+        mounted.pause();
+        for name in ["first", "second"] {
+            // Made on the server, so that only a poll finds it.
+            fs::write(served_b.join(name), "1").unwrap();
+            daemon.wait_until("a change arrives", || to_b.join(name).exists());
+        }
+        fs::write(served_a.join("first"), "1").unwrap();
+        mounted.resume();
+        daemon.wait_until("a change arrives", || to_a.join("first").exists());
+    });
+}

@@ -26,8 +26,8 @@ pub(super) struct PendingBarrier {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BarrierStage {
-    /// The polled directories are being read.
-    Polling,
+    /// This number of threads is reading the polled directories.
+    Polling(usize),
     /// At most this number of kernel events is still queued from before, in this pass.
     Reading { events: u64, pass: u8 },
 }
@@ -36,26 +36,28 @@ impl WatchReader {
     /// Begins a barrier: [`WatchMessage::Barrier`] follows everything that has happened up to now.
     pub(super) fn begin_barrier(&mut self, id: u64) {
         self.backends.all().for_each(Backend::catch_up);
-        let is_polling = self
-            .poller
-            .as_ref()
-            .is_some_and(|poller| poller.send(PollCommand::Barrier(id)).is_ok());
-        let stage = if is_polling { BarrierStage::Polling } else { self.first_pass() };
+        let pollers = self.pollers.values();
+        let polling =
+            pollers.filter(|poller| poller.send(PollCommand::Barrier(id)).is_ok()).count();
+        let stage = if polling > 0 { BarrierStage::Polling(polling) } else { self.first_pass() };
         self.barriers.push(PendingBarrier { id, stage });
     }
 
     /// Handles the end of the polling for a barrier.
     pub(super) fn barrier_polled(&mut self, id: u64) {
         let stage = self.first_pass();
-        let barrier = self.barriers.iter_mut().find(|barrier| barrier.id == id);
-        if let Some(barrier) = barrier.filter(|it| it.stage == BarrierStage::Polling) {
-            barrier.stage = stage;
+        let is_it = |it: &&mut PendingBarrier| it.id == id;
+        let Some(barrier) = self.barriers.iter_mut().find(is_it) else { return };
+        match &mut barrier.stage {
+            BarrierStage::Polling(left) if *left > 1 => *left -= 1,
+            BarrierStage::Polling(_) => barrier.stage = stage,
+            BarrierStage::Reading { .. } => {}
         }
     }
 
     /// Returns true if a barrier waits for the next drain.
     pub(super) fn has_barrier(&self) -> bool {
-        self.barriers.iter().any(|barrier| barrier.stage != BarrierStage::Polling)
+        self.barriers.iter().any(|it| matches!(it.stage, BarrierStage::Reading { .. }))
     }
 
     /// Handles the result of a drain. Passed barriers are published with all events before them.

@@ -60,7 +60,7 @@ impl WatchReader {
     }
 
     pub(super) fn poll_below(&mut self, tree: WatchTree, path: TreePath) {
-        if self.poller.is_none() {
+        if !self.pollers.contains_key(&tree.root) {
             let commands = self.commands.clone();
             let report = move |reports: Vec<PollReport>| {
                 if !reports.is_empty() {
@@ -68,14 +68,14 @@ impl WatchReader {
                 }
             };
             match poll::start(report) {
-                Ok(poller) => self.poller = Some(poller),
+                Ok(poller) => drop(self.pollers.insert(tree.root.clone(), poller)),
                 Err(error) => {
                     self.log.say(Category::Error, format!("cannot start to poll: {error}"));
                 }
             }
         }
         let Some(mirror) = self.mirrors.get_mut(&tree.mirror) else { return };
-        if let Some(poller) = &self.poller
+        if let Some(poller) = self.pollers.get(&tree.root)
             && poller.send(PollCommand::Add(tree, path)).is_ok()
         {
             mirror.pending_subtrees += 1;
