@@ -273,11 +273,7 @@ mod tests {
             "use mirror_core::a;\nuse mirror_platform::b;\nuse crate::report::Log;",
             &[],
         );
-        check(
-            "src/config/mod.rs",
-            "use mirror_platform::b;",
-            &["1: must not use `mirror_platform`"],
-        );
+        check("src/config/mod.rs", "use crate::exec::b;", &["1: must not use `exec`"]);
     }
 
     #[test]
