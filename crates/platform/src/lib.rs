@@ -25,6 +25,7 @@
 //! | [`process_handle`], [`processes`], [`boot`] | other processes, this boot of the machine |
 //! | [`sockets`], [`waker`] | listeners, wake-ups of a thread that polls |
 //! | [`clock`], [`descriptor`] | the clock of `times(2)`, descriptors given by number |
+//! | [`answers`] | looks at paths whose file system may hang |
 //! | [`environment`] | variables that children must not inherit |
 //! | [`hex`] | hexadecimal digits |
 //! | [`event_streams`] | streams of file system events, as macOS reports them |
