@@ -7,7 +7,7 @@ struct LayerRule {
     module: &'static str,
     /// Other modules of the daemon.
     modules: &'static [&'static str],
-    /// Other packages of the workspace.
+    /// Other packages of the workspace, or modules of them.
     packages: &'static [&'static str],
 }
 
@@ -16,12 +16,12 @@ const TABLE: [LayerRule; 11] = [
     LayerRule {
         module: "config",
         modules: &["report"],
-        packages: &["mirror_core", "mirror_platform"],
+        packages: &["mirror_core", "mirror_platform::answers"],
     },
     LayerRule {
         module: "check",
         modules: &["config", "report"],
-        packages: &["mirror_core", "mirror_platform"],
+        packages: &["mirror_core", "mirror_platform::answers"],
     },
     LayerRule {
         module: "control",
@@ -78,19 +78,19 @@ const PACKAGES: [&str; 3] = ["mirror_core", "mirror_platform", "lsyncd"];
 /// The first segment of a path after its root.
 #[derive(Debug, PartialEq, Eq)]
 struct PathMention<'a> {
-    root: PathRoot,
+    root: PathRoot<'a>,
     name: &'a str,
     line: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PathRoot {
+enum PathRoot<'a> {
     /// `crate::name`
     Crate,
     /// This number of `super::`, then the name.
     Above(usize),
-    /// The name of a package.
-    Package,
+    /// The name of a package, with what follows: a module, or the brace of a group.
+    Package(&'a str),
 }
 
 /// Rule: a file uses only the modules and packages that its layer permits.
@@ -114,7 +114,10 @@ pub(super) fn problems(source: &SourceFile) -> Vec<String> {
         _ => return Vec::new(),
     };
     let bad = mentions(&source.tokens).into_iter().filter(|mention| match mention.root {
-        PathRoot::Package => !packages.contains(&mention.name),
+        PathRoot::Package(module) => {
+            let is_module = |it: &&str| it.split_once("::") == Some((mention.name, module));
+            !packages.contains(&mention.name) && !packages.iter().any(is_module)
+        }
         PathRoot::Crate => modules.as_ref().is_some_and(|module| module.forbids(mention.name)),
         PathRoot::Above(levels) => modules
             .as_ref()
@@ -127,7 +130,7 @@ pub(super) fn problems(source: &SourceFile) -> Vec<String> {
 /// Reports uses of the module of the tool `lsyncctl`: its HTTP library is not for the daemon.
 fn uses_of_tool(source: &SourceFile, depth: usize) -> Vec<String> {
     let is_use = |mention: &PathMention| match mention.root {
-        PathRoot::Package => false,
+        PathRoot::Package(_) => false,
         PathRoot::Crate => mention.name == TOOL,
         PathRoot::Above(levels) => levels >= depth && mention.name == TOOL,
     };
@@ -179,7 +182,8 @@ fn mentions(tokens: &[SourceToken]) -> Vec<PathMention<'_>> {
                 found.extend(following_names(after, PathRoot::Above(pairs + 1)));
             }
             name if PACKAGES.contains(&name) => {
-                found.push(PathMention { root: PathRoot::Package, name, line: token.line });
+                let root = PathRoot::Package(after.first().map_or("", text));
+                found.push(PathMention { root, name, line: token.line });
             }
             _ => {}
         }
@@ -188,9 +192,8 @@ fn mentions(tokens: &[SourceToken]) -> Vec<PathMention<'_>> {
 }
 
 /// Returns the segment that follows, or the first segments of the group that follows.
-fn following_names(after: &[SourceToken], root: PathRoot) -> Vec<PathMention<'_>> {
-    let mention =
-        |token| -> PathMention { PathMention { root, name: text(token), line: line(token) } };
+fn following_names<'a>(after: &'a [SourceToken], root: PathRoot<'a>) -> Vec<PathMention<'a>> {
+    let mention = |token| PathMention { root, name: text(token), line: line(token) };
     let Some((first, group)) = after.split_first() else { return Vec::new() };
     if first.text != "{" {
         return vec![mention(first)];
@@ -273,7 +276,12 @@ mod tests {
             "use mirror_core::a;\nuse mirror_platform::b;\nuse crate::report::Log;",
             &[],
         );
-        check("src/config/mod.rs", "use crate::exec::b;", &["1: must not use `exec`"]);
+        check(
+            "src/config/mod.rs",
+            "use mirror_platform::b;",
+            &["1: must not use `mirror_platform`"],
+        );
+        check("src/config/mod.rs", "use mirror_platform::answers::b;", &[]);
     }
 
     #[test]
