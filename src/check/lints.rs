@@ -17,6 +17,7 @@ use mirror_core::{
     },
     queue::Debounce,
 };
+use mirror_platform::answers::within_limit;
 
 use super::{
     CheckInput, duplicate_keys, patterns, programs, rsync_options, shown, tunnels, watch_limit,
@@ -25,7 +26,6 @@ use crate::{
     config::{Config, DaemonConfig, SyncConfig, SyncKind, target_path},
     report::RunMode,
 };
-use mirror_platform::answers::within_limit;
 
 pub(super) fn warnings(input: CheckInput<'_>) -> Vec<String> {
     let Config { daemon, syncs, .. } = input.config;
@@ -120,12 +120,9 @@ enum TargetLocation {
 impl TargetLocation {
     fn new(target: &OsStr, top: &Path) -> Self {
         if !target_path::is_remote(target) {
-            let path = top.join(target);
-            let target = path.clone();
             // Targets that cannot be resolved are already refused, unless they do not answer.
-            let resolved =
-                within_limit(&path, move || target_path::resolve(&target).ok()).flatten();
-            return resolved.map_or(Self::Unknown, Self::Local);
+            let resolved = within_limit(&top.join(target), target_path::resolve);
+            return resolved.and_then(Result::ok).map_or(Self::Unknown, Self::Local);
         }
         let Ok(target) = Target::new(target.as_bytes()) else { return Self::Unknown };
         if target.is_module() {

@@ -265,8 +265,8 @@ pub struct SyncConfig {
     pub tunnel: Option<tunnel::TunnelSpec>,
     /// Script that gets the events. Its built-in functions use the other settings of the sync.
     pub script: Option<ScriptConfig>,
-    /// Filters for the validation of the target, which did not answer when the configuration was
-    /// loaded. It is validated before the first transfer. `None`: it was.
+    /// Filters for the validation of the target by [`refuse_conflict`] before the first transfer,
+    /// since it did not answer when the configuration was loaded. `None`: it was validated then.
     pub unchecked_target: Option<Vec<Arc<Filter>>>,
 }
 

@@ -8,9 +8,8 @@ use std::{
 };
 
 use mirror_core::path::Escaped;
-use rustix::io::Errno;
-
 use mirror_platform::answers::within_limit;
+use rustix::io::Errno;
 
 /// Error of a source directory: lines for people, in the words of the original.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,17 +30,7 @@ pub fn canonical_source(start_dir: &Path, source: &OsStr) -> Result<PathBuf, Sou
     let found = if source.is_empty() {
         Err(io::ErrorKind::NotFound.into())
     } else {
-        let looked_at = path.clone();
-        let look = move || {
-            let found = fs::canonicalize(looked_at)?;
-            let is_directory = fs::metadata(&found)?.is_dir();
-            if is_directory {
-                // This reaches the server; the attributes may be known.
-                let _ = fs::read_dir(&found);
-            }
-            Ok((found, is_directory))
-        };
-        within_limit(&path, look).ok_or_else(|| {
+        within_limit(&path, find_source).ok_or_else(|| {
             error(format!(
                 "the file system of [{named}] does not answer: its server or its FUSE program hangs"
             ))
@@ -52,13 +41,24 @@ pub fn canonical_source(start_dir: &Path, source: &OsStr) -> Result<PathBuf, Sou
         Ok((_, false)) => {
             Err(error(format!("cannot get absolute path of dir '{named}': is not a directory")))
         }
-        Err::<_, io::Error>(cause) => {
+        Err(cause) => {
             let why = format!("failure getting absolute path of [{named}]");
             // The original says no more.
             let is_missing = cause.kind() == io::ErrorKind::NotFound;
             Err(error(if is_missing { why } else { format!("{why}: {cause}") }))
         }
     }
+}
+
+/// Returns the canonical path of a source, and true if it is a directory.
+fn find_source(path: &Path) -> io::Result<(PathBuf, bool)> {
+    let found = fs::canonicalize(path)?;
+    let is_directory = fs::metadata(&found)?.is_dir();
+    if is_directory {
+        // This reaches the server; the attributes may be known.
+        let _ = fs::read_dir(&found);
+    }
+    Ok((found, is_directory))
 }
 
 /// Returns the path of a source that does not exist yet, or that cannot be reached now, as on a
@@ -69,9 +69,7 @@ pub fn awaited_source(start_dir: &Path, source: &OsStr) -> Option<PathBuf> {
         return None;
     }
     let path = start_dir.join(source);
-    let silent = || path.components().collect();
-    let look = path.clone();
-    within_limit(&path, move || awaited_path(&look)).unwrap_or_else(|| Some(silent()))
+    within_limit(&path, awaited_path).unwrap_or_else(|| Some(path.components().collect()))
 }
 
 fn awaited_path(path: &Path) -> Option<PathBuf> {

@@ -1,6 +1,6 @@
 //! Validation of targets.
 
-use std::{ffi::OsStr, fmt, io, os::unix::ffi::OsStrExt, path::Path};
+use std::{ffi::OsStr, fmt, io, os::unix::ffi::OsStrExt, path::Path, sync::Arc};
 
 use mirror_core::{
     filter::Filter,
@@ -8,13 +8,13 @@ use mirror_core::{
     path::{Escaped, TreePath},
     plan::target::{Target, TargetPath, strip_url},
 };
+use mirror_platform::answers::within_limit;
 
 use super::{
     SyncKind,
     target_path::{self, TargetConflict},
 };
 use crate::report::RunMode;
-use mirror_platform::answers::within_limit;
 
 /// Context for relative targets.
 #[derive(Clone, Copy, Debug)]
@@ -26,18 +26,17 @@ pub struct TargetBase<'a> {
 }
 
 /// Result of the validation of a target that is not refused.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct TargetCheck {
     /// Warning about a doubtful target.
     pub warning: Option<String>,
-    /// True if its file system does not answer: whether it is in conflict with the source has to be
-    /// found out by [`refuse_conflict`] before anything is written.
-    pub is_silent: bool,
+    /// The value of [`SyncConfig::unchecked_target`](super::SyncConfig).
+    pub unchecked: Option<Vec<Arc<Filter>>>,
 }
 
 impl TargetCheck {
     fn with_warning(warning: Option<String>) -> Self {
-        Self { warning, is_silent: false }
+        Self { warning, unchecked: None }
     }
 }
 
@@ -51,7 +50,7 @@ pub fn check_target(
     kind: SyncKind,
     source: &Path,
     target: &OsStr,
-    filters: &[&Filter],
+    filters: &[Arc<Filter>],
     base: TargetBase<'_>,
 ) -> Result<TargetCheck, String> {
     // Only the script knows the meaning of its target.
@@ -78,14 +77,13 @@ pub fn check_target(
         RunMode::Daemon => Path::new("/"),
         RunMode::Foreground => base.start_dir,
     };
-    let path = top.join(target);
-    let (from, to) = (source.to_owned(), path.clone());
-    let Some(found) = within_limit(&path, move || target_path::conflict(&from, &to)) else {
+    let (path, from) = (top.join(target), source.to_owned());
+    let Some(found) = within_limit(&path, move |path| target_path::conflict(&from, path)) else {
         let warning = format!(
             "the target '{named}' or its source does not answer: it is validated before its first \
              transfer"
         );
-        return Ok(TargetCheck { warning: Some(warning), is_silent: true });
+        return Ok(TargetCheck { warning: Some(warning), unchecked: Some(filters.to_vec()) });
     };
     refuse_found(found, source, target, &path, filters)?;
     let is_doubtful = base.mode == RunMode::Daemon && !target.as_bytes().starts_with(b"/");
@@ -104,7 +102,7 @@ pub fn refuse_conflict(
     source: &Path,
     target: &OsStr,
     path: &Path,
-    filters: &[&Filter],
+    filters: &[Arc<Filter>],
 ) -> Result<(), String> {
     refuse_found(target_path::conflict(source, path), source, target, path, filters)
 }
@@ -176,7 +174,7 @@ fn refuse_found(
     source: &Path,
     target: &OsStr,
     path: &Path,
-    filters: &[&Filter],
+    filters: &[Arc<Filter>],
 ) -> Result<(), String> {
     let (source_text, target) =
         (Escaped(source.as_os_str().as_bytes()), Escaped(target.as_bytes()));
@@ -199,7 +197,7 @@ fn refuse_found(
 }
 
 /// Returns true if one of the filters excludes a target in its own source, or all of its content.
-fn is_left_out(source: &Path, target: &Path, filters: &[&Filter]) -> bool {
+fn is_left_out(source: &Path, target: &Path, filters: &[Arc<Filter>]) -> bool {
     let Ok(resolved) = target_path::resolve(target) else { return false };
     let below = resolved.strip_prefix(source).ok();
     let Some(below) = below.and_then(|below| TreePath::new(below.as_os_str().as_bytes())) else {
@@ -303,7 +301,7 @@ mod tests {
                 SyncKind::Direct,
                 &source,
                 target.as_os_str(),
-                &[&filter],
+                &[Arc::new(filter)],
                 daemon_base(),
             );
             assert_eq!(checked.is_ok(), is_allowed, "{rules:?}: {checked:?}");

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use mirror_core::{filter::Filter, path::Escaped};
+use mirror_core::path::Escaped;
 use rustix::process::Signal;
 
 use super::on_synced::OnSyncedSender;
@@ -34,10 +34,7 @@ pub(super) fn with_target_check(
     let Some(filters) = sync.unchecked_target.clone() else { return executor };
     let (source, target) = (source.path().to_owned(), sync.target.clone());
     let path = base_dir.join(&target);
-    let check = move || {
-        let filters: Vec<&Filter> = filters.iter().map(|filter| &**filter).collect();
-        refuse_conflict(&source, &target, &path, &filters)
-    };
+    let check = move || refuse_conflict(&source, &target, &path, &filters);
     Arc::new(WithTargetCheck::new(executor, check))
 }
 

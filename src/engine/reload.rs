@@ -65,8 +65,7 @@ impl Engine {
         let Some(Reload { load, apply }) = &mut self.reload else { return Ok(Vec::new()) };
         self.log.say(Category::Normal, "--- HUP signal, resetting ---");
         self.connections.reset_failures();
-        let read = load();
-        let read = read.and_then(|Loaded { mut config, scripts, hash, positions, .. }| {
+        let read = load().and_then(|Loaded { mut config, scripts, hash, positions, .. }| {
             for sync in &mut config.syncs {
                 keep_or_follow_source(sync, &self.registry, &self.log);
             }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use mirror_core::{fs_event::MirrorId, path::Escaped};
+use mirror_platform::answers::within_limit;
 
 use super::{
     registry::SyncRegistry,
@@ -17,11 +18,10 @@ use super::{
     sync_changes::{SyncChange, accepts_any_source},
 };
 use crate::{
-    config::{SyncConfig, TargetBase, check_target},
+    config::{SyncConfig, TargetBase, TargetCheck, check_target},
     exec::trusted_path::{self, TrustedOpenError},
     report::{Category, Log, RunMode},
 };
-use mirror_platform::answers::within_limit;
 
 /// Result of resolving the configured path of a source.
 enum SourceResolution {
@@ -72,14 +72,15 @@ fn redirected(
         }
         SourceResolution::Redirected(now) => {
             let filter = Arc::new(instance.config.filter.for_source(now.as_os_str().as_bytes()));
-            let mut sync = SyncConfig { source: now.clone(), filter, ..instance.config.clone() };
+            let sync = SyncConfig { source: now.clone(), filter, ..instance.config.clone() };
             let base = TargetBase { mode, start_dir: &context.base_dir };
-            let filters = [&*sync.filter];
+            let filters = [Arc::clone(&sync.filter)];
             let checked = check_target(sync.kind, &now, &sync.target, &filters, base);
-            if checked.as_ref().is_ok_and(|checked| checked.is_silent) {
-                sync.unchecked_target = Some(vec![Arc::clone(&sync.filter)]);
-            }
-            match checked.and_then(|_| SyncInstance::new(sync, context)) {
+            let start = |checked: TargetCheck| {
+                let unchecked_target = checked.unchecked;
+                SyncInstance::new(SyncConfig { unchecked_target, ..sync }, context)
+            };
+            match checked.and_then(start) {
                 Ok(other) => {
                     log_followed(context.log, &instance.config, &now);
                     return Some(other);
@@ -133,13 +134,11 @@ pub(super) fn keep_or_follow_source(sync: &mut SyncConfig, registry: &SyncRegist
 }
 
 fn resolve(instance: &SyncInstance) -> SourceResolution {
-    let config = &instance.config;
-    let (path, was) = (&config.source_as_given, instance.source.path().to_owned());
-    let given = path.clone();
+    let (given, was) = (&instance.config.source_as_given, instance.source.path().to_owned());
     let was_pinned = instance.source.was_pinned();
+    let resolution = within_limit(given, move |given| resolution(given, &was, was_pinned));
     // A file system that does not answer leads nowhere else.
-    within_limit(path, move || resolution(&given, &was, was_pinned))
-        .unwrap_or(SourceResolution::Unchanged)
+    resolution.unwrap_or(SourceResolution::Unchanged)
 }
 
 fn resolution(given: &Path, was: &Path, was_pinned: bool) -> SourceResolution {

@@ -18,6 +18,7 @@ use mirror_core::{
     snapshot::SourceDifference,
 };
 
+use mirror_platform::answers::within_limit_below;
 use rustix::process::geteuid;
 
 use super::{
@@ -44,7 +45,6 @@ use crate::{
     report::{Log, TransferMeter},
     watch::WatchTree,
 };
-use mirror_platform::answers::within_limit_below;
 
 /// Context shared by all syncs of a configuration.
 #[derive(Clone)]
@@ -189,7 +189,7 @@ impl SyncInstance {
         look: impl FnOnce(&SourceRoot) -> T + Send + 'static,
     ) -> Option<T> {
         let source = Arc::clone(&self.source);
-        within_limit_below(self.source.path(), move || look(&source))
+        within_limit_below(self.source.path(), move |_| look(&source))
     }
 
     /// Returns the reason why a source that does not answer is not available.

@@ -79,7 +79,7 @@ impl TargetIdentity {
     }
 
     /// Returns the path of the target, if it is on this machine.
-    pub(crate) fn path(&self) -> Option<&Path> {
+    pub(super) fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 

@@ -4,9 +4,10 @@
 //! So each snapshot has a mark of its own, which the target has, too: as an extended attribute of
 //! its directory, since a file would be deleted as one that the source lacks.
 
-use std::{os::fd::AsFd, path::Path};
+use std::{os::fd::AsFd, path::Path, sync::Arc};
 
 use mirror_platform::{
+    answers::within_limit,
     dir::Dir,
     identity::{DirIdentity, FileSystem},
     metadata::FileRef,
@@ -34,28 +35,59 @@ impl TargetIdentity {
     ///
     /// # Errors
     ///
-    /// A message if the target can't be opened or identified.
-    pub(crate) fn read_mark(&self) -> Option<Result<TargetMark, String>> {
-        let path = self.path()?;
-        Some(open(path).and_then(|directory| {
-            self.check_instance(&directory)?;
-            let identity = directory_identity(&directory)?;
-            let mark = FileRef::Open(directory.as_fd()).xattr(MARK_ATTRIBUTE).ok();
-            Ok(TargetMark { identity, mark: mark.and_then(|mark| String::from_utf8(mark).ok()) })
-        }))
+    /// A message if the target can't be opened or identified, or does not answer.
+    pub(crate) fn read_mark(self: &Arc<Self>) -> Option<Result<TargetMark, String>> {
+        self.look(Self::mark_at)
     }
 
-    /// Sets the mark of a local target. Does nothing for one on another machine.
+    /// Sets the mark of a local target. Does nothing for one on another machine. A target that does
+    /// not answer gets the mark once it does: if it got another one meanwhile, the next start does
+    /// not know this one, and transfers everything.
     ///
     /// # Errors
     ///
-    /// A message if the target can't be opened or does not store it.
-    pub(crate) fn write_mark(&self, mark: &str) -> Result<(), String> {
-        let Some(path) = self.path() else { return Ok(()) };
-        let directory = open(path)?;
-        let directory = FileRef::Open(directory.as_fd());
-        directory.set_xattr(MARK_ATTRIBUTE, mark.as_bytes()).map_err(|error| error.to_string())
+    /// A message if the target can't be opened, does not store it or does not answer.
+    pub(crate) fn write_mark(self: &Arc<Self>, mark: &str) -> Result<(), String> {
+        let mark = mark.to_owned();
+        self.look(move |_, path| set_mark(path, &mark)).unwrap_or(Ok(()))
     }
+
+    /// Replaces the mark of a local target, if it has one, by one that belongs to no snapshot.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_mark`](Self::write_mark).
+    pub(crate) fn outdate_mark(self: &Arc<Self>) -> Result<(), String> {
+        let outdate = |target: &Self, path: &Path| match target.mark_at(path)?.mark {
+            Some(_) => set_mark(path, "outdated"),
+            None => Ok(()),
+        };
+        self.look(outdate).unwrap_or(Ok(()))
+    }
+
+    /// Looks at a local target, for which no other one waits. `None`: it is on another machine.
+    fn look<T: Send + 'static>(
+        self: &Arc<Self>,
+        look: impl FnOnce(&Self, &Path) -> Result<T, String> + Send + 'static,
+    ) -> Option<Result<T, String>> {
+        let target = Arc::clone(self);
+        let found = within_limit(self.path()?, move |path| look(&target, path));
+        Some(found.unwrap_or_else(|| Err("its file system does not answer".into())))
+    }
+
+    fn mark_at(&self, path: &Path) -> Result<TargetMark, String> {
+        let directory = open(path)?;
+        self.check_instance(&directory)?;
+        let identity = directory_identity(&directory)?;
+        let mark = FileRef::Open(directory.as_fd()).xattr(MARK_ATTRIBUTE).ok();
+        Ok(TargetMark { identity, mark: mark.and_then(|mark| String::from_utf8(mark).ok()) })
+    }
+}
+
+fn set_mark(path: &Path, mark: &str) -> Result<(), String> {
+    let directory = open(path)?;
+    let directory = FileRef::Open(directory.as_fd());
+    directory.set_xattr(MARK_ATTRIBUTE, mark.as_bytes()).map_err(|error| error.to_string())
 }
 
 fn open(path: &Path) -> Result<Dir, String> {

@@ -23,7 +23,7 @@ use mirror_core::{
     fs_event::{FsEvent, FsEventKind, MirrorId},
     path::{Escaped, TreePath},
 };
-use mirror_platform::mounts::MountTable;
+use mirror_platform::{answers::within_limit_below, mounts::MountTable};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -41,7 +41,6 @@ use super::{
 };
 use crate::report::{Category, Log};
 use drain::PendingBarrier;
-use mirror_platform::answers::within_limit_below;
 
 /// Pause after the first drain of a burst. A single change has several events, and the last of
 /// them, the close, follows its first one within this time.
@@ -264,10 +263,8 @@ impl WatchReader {
             );
         }
         let root = tree.exact.is_none().then(|| tree.root.clone());
-        let top = tree.root.clone();
-        let is_shared = within_limit_below(&tree.root, move || is_on_shared_file_system(&top));
         // One that does not answer is no local disk.
-        let is_shared = is_shared.unwrap_or(true);
+        let is_shared = within_limit_below(&tree.root, is_on_shared_file_system).unwrap_or(true);
         self.mirrors.insert(mirror, CoverProgress { root, is_shared, ..CoverProgress::default() });
         self.update_ignored(mirror);
         self.poll_shared(tree, |_| true);

@@ -21,14 +21,13 @@ use mirror_core::{
     path::TreePath,
 };
 use mirror_platform::{
+    answers::within_limit_below,
     dir::Dir,
     dir_watch::{DirInterest, DirWatchId, DirWatches},
     identity::DirIdentity,
     mounts::{MountInfo, MountTable},
 };
 use rustix::io::Errno;
-
-use mirror_platform::answers::within_limit_below;
 
 use super::{
     backend::strip_root,
@@ -135,14 +134,13 @@ impl RootMonitor {
         given: Option<&Path>,
     ) -> io::Result<bool> {
         self.remove(mirror);
-        let top = path.to_owned();
-        let open = move || {
-            let root = Dir::open_no_symlinks(&top)?;
-            let above: Vec<Dir> = top.ancestors().filter_map(|it| Dir::open(it).ok()).collect();
+        let open = |path: &Path| {
+            let root = Dir::open_no_symlinks(path)?;
+            let above: Vec<Dir> = path.ancestors().filter_map(|it| Dir::open(it).ok()).collect();
             Ok::<_, io::Error>((DirIdentity::of(&root)?, root.stat(b"")?.mount, above))
         };
-        let opened = within_limit_below(path, open);
-        let (identity, mount, above) = opened.ok_or(io::ErrorKind::TimedOut)??;
+        let opened = within_limit_below(path, open).ok_or(io::ErrorKind::TimedOut)?;
+        let (identity, mount, above) = opened?;
         let watch = |above: &Dir| self.directories.watch(above, DirInterest::Itself).ok();
         let watches = above.iter().filter_map(watch).collect();
         let mut alias = given.map(|given| RootAlias::new(given, path));
@@ -276,8 +274,7 @@ impl MonitoredRoot {
     }
 
     fn gone(&self, is_mounted: bool) -> Option<RootGone> {
-        let path = self.path.clone();
-        let look = move || Dir::open_path_no_symlinks(&path).and_then(DirIdentity::of);
+        let look = |path: &Path| Dir::open_path_no_symlinks(path).and_then(DirIdentity::of);
         // What does not answer may still be there.
         match within_limit_below(&self.path, look)? {
             Ok(now) if now == self.identity => None,
@@ -303,7 +300,8 @@ impl RootAlias {
     /// Watches the directories of the current resolution. Returns true if the path leads to another
     /// directory than before.
     fn update(&mut self, directories: &mut DirWatches) -> bool {
-        let Some(mut resolution) = resolve(&self.given) else { return false };
+        let resolve = || within_limit_below(&self.given, PathResolution::of);
+        let Some(mut resolution) = resolve() else { return false };
         self.watches.clear();
         for _ in 0..MAX_ATTEMPTS {
             for step in &resolution.steps {
@@ -314,7 +312,7 @@ impl RootAlias {
                 self.watches.extend(watched.map(|watch| (watch, name)));
             }
             // Changes before the watch was added caused no event.
-            let Some(now) = resolve(&self.given) else { break };
+            let Some(now) = resolve() else { break };
             let before = std::mem::replace(&mut resolution, now);
             if before == resolution {
                 break;
@@ -330,12 +328,6 @@ impl RootAlias {
     }
 }
 
-/// Resolves a path. `None`: a file system does not answer.
-fn resolve(path: &Path) -> Option<PathResolution> {
-    let given = path.to_owned();
-    within_limit_below(path, move || PathResolution::of(&given))
-}
-
 /// Watches a directory. A failure is ignored, because each transfer checks the root and its path as
 /// well.
 fn watch(
@@ -343,8 +335,7 @@ fn watch(
     directory: &Path,
     interest: DirInterest,
 ) -> Option<DirWatchId> {
-    let path = directory.to_owned();
-    let opened = within_limit_below(directory, move || Dir::open(&path))?;
+    let opened = within_limit_below(directory, Dir::open)?;
     directories.watch(&opened.ok()?, interest).ok()
 }
 

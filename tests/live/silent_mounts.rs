@@ -16,10 +16,7 @@ in_both_modes!(
 
 /// Returns a configuration with these syncs: a name of each source, and its target.
 fn config(mode: TransferMode, syncs: &[(&str, &str)]) -> String {
-    let kind = match mode {
-        TransferMode::Rsync => "rsync",
-        TransferMode::Direct => "direct",
-    };
+    let kind = &mode.option()[1..];
     let sync = |(source, target): &(&str, &str)| {
         format!(
             "sync{{ default.{kind}, source = '@/{source}', target = '@/{target}', delay = 0 }}\n"
@@ -30,7 +27,6 @@ fn config(mode: TransferMode, syncs: &[(&str, &str)]) -> String {
 
 fn a_silent_target_holds_up_only_its_own_sync(mode: TransferMode) {
     needs!(Requirement::Mounts, Requirement::Ssh, Requirement::Program("sshfs"));
-    needs!(mode.requirement());
     with_private_mounts(move || {
         let sandbox = Sandbox::new();
         let dirs = ["a", "b", "served", "mnt", "to-a", "to-b"].map(|name| sandbox.create_dir(name));
@@ -73,7 +69,6 @@ fn a_silent_target_holds_up_only_its_own_sync(mode: TransferMode) {
 
 fn a_silent_mount_inside_a_source_holds_up_only_its_own_sync(mode: TransferMode) {
     needs!(Requirement::Mounts, Requirement::Ssh, Requirement::Program("sshfs"));
-    needs!(mode.requirement());
     with_private_mounts(move || {
         let sandbox = Sandbox::new();
         let names = ["a", "a/mnt", "b", "served", "to-a", "to-b"];

@@ -22,7 +22,6 @@ use crate::{
     },
     snapshot::{Footer, JournalEntry, LastSnapshot, StoredPath, StoredTarget, text_hash},
 };
-use mirror_platform::answers::within_limit;
 
 /// Target of a mirror, for a snapshot.
 #[derive(Clone)]
@@ -179,7 +178,7 @@ fn check_mark(state: &StoredTarget, target: &SnapshotTarget) -> Result<(), Strin
         }
         return Ok(());
     }
-    match target.identity.as_ref().and_then(read_mark) {
+    match target.identity.as_ref().and_then(TargetIdentity::read_mark) {
         None if target.is_trusted => Ok(()),
         None => Err("it is unknown whether the target was changed by others: \
                      trustTarget = true says that it was not"
@@ -192,29 +191,6 @@ fn check_mark(state: &StoredTarget, target: &SnapshotTarget) -> Result<(), Strin
         Some(Ok(TargetMark { mark, .. })) => check_found(state, mark.as_ref()),
     }
 }
-
-/// Reads the mark of a local target. One that does not answer is an error, so that the targets
-/// beside it need not wait. `None`: the target is on another machine.
-pub(super) fn read_mark(identity: &Arc<TargetIdentity>) -> Option<Result<TargetMark, String>> {
-    let target = Arc::clone(identity);
-    within_limit(identity.path()?, move || target.read_mark())
-        .unwrap_or_else(|| Some(Err(SILENT.into())))
-}
-
-/// Sets the mark of a local target. If it does not answer, it gets the mark once it does: whatever
-/// it got meanwhile, the next start does not know this mark, and transfers everything.
-///
-/// # Errors
-///
-/// As [`TargetIdentity::write_mark`], or if the target does not answer.
-pub(super) fn write_mark(identity: &Arc<TargetIdentity>, mark: &str) -> Result<(), String> {
-    let Some(path) = identity.path() else { return Ok(()) };
-    let (target, mark) = (Arc::clone(identity), mark.to_owned());
-    within_limit(path, move || target.write_mark(&mark)).unwrap_or_else(|| Err(SILENT.into()))
-}
-
-/// The reason why the mark of a silent target is unknown.
-const SILENT: &str = "its file system does not answer";
 
 fn check_found(state: &StoredTarget, mark: Option<&String>) -> Result<(), String> {
     match mark {

@@ -14,15 +14,14 @@ use std::{
 use mirror_core::{fs_event::MirrorId, job::Outcome, queue::PathSet, snapshot::SourceComparison};
 use mirror_platform::dir::Dir;
 
-use super::decision::{self, PresentFacts, SnapshotTarget, read_mark, write_mark};
+use super::decision::{self, PresentFacts, SnapshotTarget};
 use crate::{
     engine::{Inbox, Message},
-    exec::{source_root::SourceRoot, target_mark::TargetMark},
+    exec::source_root::SourceRoot,
     snapshot::{
         self, Footer, LastSnapshot, NewRecords, PreparedSnapshot, SnapshotSource, UnwantedFn,
     },
 };
-use mirror_platform::answers::within_limit;
 
 /// Message of a thread about the snapshot of a source.
 #[derive(Debug)]
@@ -184,7 +183,7 @@ pub(super) fn prepare(
 ) -> io::Result<(PreparedSnapshot, Footer)> {
     for state in &mut footer.targets {
         let target = targets.iter().find(|target| target.name == state.target);
-        match target.and_then(|target| read_mark(target.identity.as_ref()?)) {
+        match target.and_then(|target| target.identity.as_ref()?.read_mark()) {
             None => {}
             Some(Ok(found)) => state.identity = Some(found.identity),
             Some(Err(_)) => state.unconfirmed = None,
@@ -200,15 +199,8 @@ pub(super) fn outdate_mark(target: &SnapshotTarget) {
         return mark.outdate();
     }
     let Some(identity) = &target.identity else { return };
-    let (target, Some(path)) = (Arc::clone(identity), identity.path()) else { return };
-    // One that does not answer loses its mark when it does, at the same time as its job begins.
-    let _ = within_limit(path, move || {
-        let found = target.read_mark();
-        if let Some(Ok(TargetMark { mark: Some(_), .. })) = found {
-            // A target that can't be marked can't be changed either.
-            let _ = target.write_mark("outdated");
-        }
-    });
+    // A target that can't be marked can't be changed either.
+    let _ = identity.outdate_mark();
 }
 
 /// Marks the targets. Where that fails, the next start finds no mark, and transfers everything.
@@ -217,7 +209,7 @@ pub(super) fn mark(targets: &[SnapshotTarget], mark: &str) {
         if let Some(remote) = &target.remote_mark {
             remote.write(mark);
         } else if let Some(identity) = &target.identity {
-            let _ = write_mark(identity, mark);
+            let _ = identity.write_mark(mark);
         }
     });
 }

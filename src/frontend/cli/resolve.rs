@@ -21,7 +21,7 @@ use super::args::{EarlyExit, Invocation, SyncArgs};
 use crate::{
     config::{
         Config, DEFAULT_MAX_DELAYS, DaemonConfig, Exclusions, SyncConfig, SyncKind, TargetBase,
-        TargetCheck, absolute, awaited_source, canonical_source, check_target, delay_from_secs,
+        absolute, awaited_source, canonical_source, check_target, delay_from_secs,
         target_path::with_slash,
     },
     report::RunMode,
@@ -51,11 +51,11 @@ impl ResolvedArgs {
         };
         for (args, number) in invocation.syncs.iter().zip(1..) {
             let mut sync = sync(invocation, args, number, start_dir)?;
-            let checked =
-                check_target(sync.kind, &sync.source, &sync.target, &[&*sync.filter], base);
-            let TargetCheck { warning, is_silent } = checked.map_err(EarlyExit::invalid)?;
-            resolved.warnings.extend(warning);
-            sync.unchecked_target = is_silent.then(|| vec![Arc::clone(&sync.filter)]);
+            let filters = [Arc::clone(&sync.filter)];
+            let checked = check_target(sync.kind, &sync.source, &sync.target, &filters, base);
+            let checked = checked.map_err(EarlyExit::invalid)?;
+            resolved.warnings.extend(checked.warning);
+            sync.unchecked_target = checked.unchecked;
             resolved.config.syncs.push(SyncConfig { target: with_slash(&sync.target), ..sync });
         }
         Ok(resolved)

@@ -383,12 +383,10 @@ fn read_sync(
     if matches!(sync.kind, SyncKind::Rsync | SyncKind::Rsyncssh) {
         patterns::refuse_per_directory(&sync, &extra)?;
     }
-    let filters = [&*sync.filter, &extra];
+    let filters = [Arc::clone(&sync.filter), Arc::new(extra)];
     let checked = check_target(sync.kind, &sync.source, &sync.target, &filters, target_base)?;
     warnings.extend(checked.warning);
-    if checked.is_silent {
-        sync.unchecked_target = Some(vec![Arc::clone(&sync.filter), Arc::new(extra)]);
-    }
+    sync.unchecked_target = checked.unchecked;
     Ok((sync, warnings))
 }
 
