@@ -201,7 +201,7 @@ impl RsyncRun<'_> {
         entries.extend(links.iter().cloned());
         entries.append(&mut groups.directories);
         if deletes && self.executor.plan.options.form == ListForm::Filter {
-            // Paths that no rule names are protected, also in a directory that is to be replaced.
+            // See `replacing`.
             trees.extend(entries.extract_if(.., |path| evidence.is_deleted(path)));
         }
         let old_names = self.take_renamed(&mut groups.deleted, evidence);
@@ -227,10 +227,7 @@ impl RsyncRun<'_> {
         self.call_observed(&parts, quick_check, observed_deletions)?;
         self.transfer_recreated(&listed, evidence)?;
         self.delete_renamed(&old_names)?;
-        self.call_guarded(
-            &TransferPaths { entries: &blocked, ..TransferPaths::default() },
-            quick_check,
-        )?;
+        self.call_guarded(&self.replacing(&blocked), quick_check)?;
         self.call_guarded(
             &TransferPaths { trees: guarded_trees, ..TransferPaths::default() },
             QuickCheck::Never,
@@ -254,9 +251,14 @@ impl RsyncRun<'_> {
         let dirty = |path: &TreePath| DirtyPath { path: path.clone(), scope: Scope::Tree };
         let paths = deleted.iter().map(dirty).collect();
         let found = self.survey(&paths, evidence.observed);
-        let entries: Vec<TreePath> = found.entries.into_iter().map(|entry| entry.path).collect();
-        let parts =
-            TransferPaths { entries: &entries, trees: &found.trees, ..TransferPaths::default() };
+        let mut entries: Vec<TreePath> =
+            found.entries.into_iter().map(|entry| entry.path).collect();
+        let mut trees = found.trees;
+        if self.executor.plan.options.form == ListForm::Filter {
+            // See `replacing`.
+            trees.append(&mut entries);
+        }
+        let parts = TransferPaths { entries: &entries, trees: &trees, ..TransferPaths::default() };
         self.call_observed(&parts, QuickCheck::Never, true)
     }
 
@@ -295,16 +297,16 @@ impl RsyncRun<'_> {
         }
         let blocked = self.run_without_deletions(&transfer)?;
         let blocked: Vec<TreePath> = blocked.into_iter().collect();
-        if self.executor.plan.options.form == ListForm::Filter {
-            return self.call_guarded(
-                &TransferPaths { trees: &blocked, ..TransferPaths::default() },
-                quick_check,
-            );
+        self.call_guarded(&self.replacing(&blocked), quick_check)
+    }
+
+    /// Lists entries that may replace directories of the target, for a call that deletes. With
+    /// filter rules, paths that no rule names are protected, also in such a directory.
+    fn replacing<'a>(&self, entries: &'a [TreePath]) -> TransferPaths<'a> {
+        match self.executor.plan.options.form {
+            ListForm::FilesFrom => TransferPaths { entries, ..TransferPaths::default() },
+            ListForm::Filter => TransferPaths { trees: entries, ..TransferPaths::default() },
         }
-        self.call_guarded(
-            &TransferPaths { entries: &blocked, ..TransferPaths::default() },
-            quick_check,
-        )
     }
 
     /// Makes a call whose deletions are counted first.
@@ -368,11 +370,12 @@ impl RsyncRun<'_> {
             quick_check,
             false,
         )?;
-        self.call_observed(
-            &TransferPaths { entries: &replaced, ..TransferPaths::default() },
-            quick_check,
-            deletes,
-        )
+        let replaced = if deletes {
+            self.replacing(&replaced)
+        } else {
+            TransferPaths { entries: &replaced, ..TransferPaths::default() }
+        };
+        self.call_observed(&replaced, quick_check, deletes)
     }
 
     /// Transfers one file, whatever its size.

@@ -169,6 +169,8 @@ impl RsyncChurn<'_> {
 enum ReportedEvents {
     /// All changes.
     All,
+    /// Each change or none of it, at random.
+    Some,
     /// No changes, only the paths. Then more is missing than may be deleted unobserved.
     None,
 }
@@ -176,7 +178,7 @@ enum ReportedEvents {
 fn assert_converges(seed: u64, form: ListForm, reported: ReportedEvents) {
     let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
     fixture.options.form = form;
-    if reported == ReportedEvents::None {
+    if reported != ReportedEvents::All {
         fixture.max_delete = MaxDelete::Unlimited;
     }
     fixture.record();
@@ -197,6 +199,11 @@ fn assert_converges(seed: u64, form: ListForm, reported: ReportedEvents) {
             ReportedEvents::All => {
                 let (written, gone) = ((*paths).clone(), (*paths).clone());
                 Arc::new(ObservedChanges { written, deleted: gone, ..ObservedChanges::default() })
+            }
+            ReportedEvents::Some => {
+                let mut some = || paths.iter().filter(|_| churn.rng.below(2) == 0).collect();
+                let (written, deleted) = (some(), some());
+                Arc::new(ObservedChanges { written, deleted, ..ObservedChanges::default() })
             }
             ReportedEvents::None => Arc::default(),
         };
@@ -232,6 +239,14 @@ fn random_changes_converge_with_filter_rules() {
 #[test]
 fn random_changes_without_evidence_converge_with_filter_rules() {
     assert_converges(20_261_123, ListForm::Filter, ReportedEvents::None);
+}
+
+#[test]
+fn random_changes_with_some_evidence_converge() {
+    for seed in 1..=8 {
+        assert_converges(seed, ListForm::FilesFrom, ReportedEvents::Some);
+        assert_converges(seed, ListForm::Filter, ReportedEvents::Some);
+    }
 }
 
 #[test]
