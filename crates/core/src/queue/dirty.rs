@@ -247,7 +247,11 @@ impl DirtySet {
         drop(batch);
         let InFlight { paths, observed, hints, span, started, deferred, .. } =
             self.in_flight.remove(at);
-        self.hot.ended(&paths, started, now);
+        if matches!(settled, Settled::Nothing) {
+            self.hot.failed(&paths, now);
+        } else {
+            self.hot.ended(&paths, started, now);
+        }
         let observed = Arc::unwrap_or_clone(observed);
         let failed = match settled {
             Settled::All => Vec::new(),

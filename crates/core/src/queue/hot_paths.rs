@@ -151,6 +151,14 @@ impl HotPaths {
         }
     }
 
+    /// Notes that a batch ended and transferred nothing, which counts as no run: the retry of the
+    /// target has a pace of its own.
+    pub(super) fn failed(&mut self, paths: &PathSet, now: Moment) {
+        self.each_within(paths, |it| {
+            *it = RunCount { runs: it.runs.saturating_sub(1), ended: now };
+        });
+    }
+
     /// The number of paths whose runs are counted.
     #[cfg(test)]
     pub(super) fn counted(&self) -> usize {

@@ -117,7 +117,8 @@ impl QueueHistory {
     }
 
     fn step(&mut self) -> QueueStep {
-        match self.random.below(20) {
+        match self.random.below(21) {
+            20 => QueueStep::MakeDue,
             0..3 => QueueStep::Mark(self.dirty()),
             3..5 => QueueStep::Write(self.dirty()),
             5 | 6 => QueueStep::Remove(DirtyPath { path: self.below(), ..self.dirty() }),

@@ -184,6 +184,16 @@ impl ReferenceHot {
         }
     }
 
+    fn fail(&mut self, taken: &ReferencePending, now: Moment) {
+        for (path, runs, ended) in &mut self.runs {
+            let it = DirtyPath { path: path.clone(), scope: Scope::Entry };
+            if taken.paths.contains(&it) {
+                *ended = Some(now);
+                *runs = runs.saturating_sub(1);
+            }
+        }
+    }
+
     fn end(&mut self, taken: &ReferencePending, now: Moment) {
         let mut had_hot = false;
         for (path, runs, ended) in &mut self.runs {
@@ -363,6 +373,15 @@ impl ReferenceQueue {
         self.due_of(&self.hot.pending, self.hot.earliest)
     }
 
+    fn make_due(&mut self, now: Moment) {
+        let deferred = self.in_flight.iter_mut().map(|flight| &mut flight.deferred);
+        for pending in deferred.chain([&mut self.waiting, &mut self.hot.pending]) {
+            if !pending.paths.is_empty() {
+                pending.due_since = older(pending.due_since, Some(now));
+            }
+        }
+    }
+
     fn release_hot(&mut self, now: Moment) {
         self.hot.earliest = now + Duration::from_millis(self.hot.pause);
         let mut hot = core::mem::take(&mut self.hot.pending);
@@ -426,7 +445,10 @@ impl ReferenceQueue {
     fn settle(&mut self, number: usize, settled: &Settled, now: Moment) {
         let at = self.in_flight.iter().position(|flight| flight.number == number).unwrap();
         let ReferenceInFlight { taken, deferred, .. } = self.in_flight.remove(at);
-        self.hot.end(&taken, now);
+        match settled {
+            Settled::Nothing => self.hot.fail(&taken, now),
+            Settled::All | Settled::Except(_) => self.hot.end(&taken, now),
+        }
         match settled {
             Settled::Nothing => {
                 self.readmit(deferred);
@@ -564,6 +586,7 @@ impl StepRunner for ReferenceQueue {
                 self.release_hot(now);
                 return self.take(now);
             }
+            QueueStep::MakeDue => self.make_due(now),
             QueueStep::Settle(number, settled) => self.settle(*number, settled, now),
             QueueStep::Due => {
                 let backoffs = self.failed.iter().filter_map(|it| it.retry_at);

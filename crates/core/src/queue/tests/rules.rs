@@ -290,6 +290,24 @@ fn a_pause_is_not_prolonged_for_paths_that_wait_for_its_end() {
     ));
 }
 
+/// Such as one that stalled for a minute, and was then killed.
+#[test]
+fn a_run_that_transferred_nothing_causes_no_pause() {
+    check(
+        "0     write /log
+         10    take -> /log
+         11    write /log
+         20    settle 1 all
+         21    take -> /log
+         60021 settle 2 nothing
+         60021 take -> /log
+         60030 settle 3 all
+         60031 write /log
+         60040 take ->
+         60040 due -> 60280",
+    );
+}
+
 #[test]
 fn a_flush_and_a_rescan_do_not_wait_for_a_pause() {
     check(
@@ -305,7 +323,12 @@ fn a_flush_and_a_rescan_do_not_wait_for_a_pause() {
          31  observed 3 -> written /d/a
          40  settle 3 all
          41  write /d/a
-         42  flush -> /d/a",
+         42  flush -> /d/a
+         50  settle 4 all
+         51  write /d/a
+         70  take ->
+         71  make-due
+         71  take -> /d/a",
     );
 }
 

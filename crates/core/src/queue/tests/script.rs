@@ -30,6 +30,7 @@ pub(super) enum QueueStep {
     Move { from: DirtyPath, to: DirtyPath },
     Take,
     Flush,
+    MakeDue,
     Settle(usize, Settled),
     Due,
     QueueCounts,
@@ -99,6 +100,7 @@ impl fmt::Display for QueueStep {
             Self::Move { from, to } => write!(f, "move {} {}", Notation(from), Notation(to)),
             Self::Take => f.write_str("take"),
             Self::Flush => f.write_str("flush"),
+            Self::MakeDue => f.write_str("make-due"),
             Self::Settle(batch, Settled::All) => write!(f, "settle {batch} all"),
             Self::Settle(batch, Settled::Nothing) => write!(f, "settle {batch} nothing"),
             Self::Settle(batch, Settled::Except(failed)) => {
@@ -127,6 +129,7 @@ impl FromStr for QueueStep {
             ["move", from, to] => Self::Move { from: dirty(from), to: dirty(to) },
             ["take"] => Self::Take,
             ["flush"] => Self::Flush,
+            ["make-due"] => Self::MakeDue,
             ["settle", batch, "all"] => Self::Settle(batch.parse().unwrap(), Settled::All),
             ["settle", batch, "nothing"] => Self::Settle(batch.parse().unwrap(), Settled::Nothing),
             ["settle", batch, "except", ref failed @ ..] => {
@@ -197,6 +200,7 @@ impl StepRunner for RealQueue {
                 let batch = self.queue.take_due(now);
                 return self.taken(batch);
             }
+            QueueStep::MakeDue => self.queue.make_due(now),
             QueueStep::Flush => {
                 let batch = self.queue.take_all(now);
                 return self.taken(batch);
