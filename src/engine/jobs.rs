@@ -47,6 +47,10 @@ pub(super) struct Jobs {
     max_running: Option<usize>,
     /// Number of jobs that the resource limits of the process allow.
     capacity: usize,
+    /// The resource limit that this follows from.
+    limit: &'static str,
+    /// True if the log says that queued jobs wait for the limit.
+    is_limit_logged: bool,
     running: HashMap<JobId, CancelToken>,
     queued: VecDeque<QueuedJob>,
     /// Nothing is started before this time.
@@ -80,15 +84,28 @@ pub(super) struct ScriptProcess {
 impl Jobs {
     /// Creates a runner for at most `max_running` jobs at once; `None`: unlimited.
     pub(super) fn new(max_running: Option<usize>, inbox: Inbox, log: Log) -> Self {
-        let (files, processes) = (getrlimit(Resource::Nofile), getrlimit(Resource::Nproc));
-        let files = files.current.map(|limit| limit.saturating_sub(RESERVED_FILES) / FILES_PER_JOB);
-        let processes = processes.current.map(|limit| limit / PROCESSES_PER_JOB);
-        let capacity = files.into_iter().chain(processes).min();
+        let files = getrlimit(Resource::Nofile).current;
+        let files = files.map(|limit| limit.saturating_sub(RESERVED_FILES) / FILES_PER_JOB);
+        let processes = getrlimit(Resource::Nproc).current.map(|limit| limit / PROCESSES_PER_JOB);
+        let (capacity, limit) = if processes.is_some_and(|it| files.is_none_or(|files| it < files))
+        {
+            (processes, "processes (LimitNPROC=, ulimit -u)")
+        } else {
+            (files, "open files (LimitNOFILE=, ulimit -n)")
+        };
         let capacity =
             capacity.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX).max(1);
-        let (running, queued) = (HashMap::new(), VecDeque::new());
-        let thread_retry = ThreadRetry::default();
-        Self { inbox, max_running, capacity, running, queued, thread_retry, log }
+        Self {
+            inbox,
+            max_running,
+            capacity,
+            limit,
+            is_limit_logged: false,
+            running: HashMap::new(),
+            queued: VecDeque::new(),
+            thread_retry: ThreadRetry::default(),
+            log,
+        }
     }
 
     /// Changes the limit of concurrent jobs.
@@ -169,7 +186,11 @@ impl Jobs {
 
     /// Starts queued jobs while there is capacity.
     pub(super) fn start_queued(&mut self) {
-        if self.queued.is_empty() || !self.thread_retry.may_start() {
+        if self.queued.is_empty() {
+            self.is_limit_logged = false;
+            return;
+        }
+        if !self.thread_retry.may_start() {
             return;
         }
         while self.running.len() < self.capacity
@@ -185,6 +206,16 @@ impl Jobs {
                 return;
             }
         }
+        let waits = self.queued.iter().any(|it| self.may_start(it));
+        if waits && !self.is_limit_logged {
+            let (count, limit) = (self.running.len(), self.limit);
+            let text = format_args!(
+                "the limit of {limit} allows no more than {count} concurrent jobs: others wait \
+                 until one ends; raise it if jobs hang"
+            );
+            self.log.say(Category::Warn, text);
+        }
+        self.is_limit_logged = waits;
     }
 
     fn may_start(&self, queued_job: &QueuedJob) -> bool {
@@ -346,9 +377,11 @@ impl Drop for Reply {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::engine::MessageChannel;
-    use crate::exec::process::child::ChildOutput;
+    use crate::{exec::process::child::ChildOutput, report::RunMode};
     use mirror_core::{fs_event::MirrorId, job::Work, path::TreePath};
 
     struct PanickingExecutor;
@@ -390,6 +423,29 @@ mod tests {
         jobs.start_queued();
         assert_eq!(next(), (4, Outcome::Done));
         assert_eq!(jobs.retry_wait(), None);
+    }
+
+    #[test]
+    fn the_log_says_once_that_jobs_wait_for_a_limit_of_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, log) = (dir.path().join("log"), Log::default());
+        log.begin(RunMode::Daemon, Some(path.clone()), "--- Startup, daemonizing ---").unwrap();
+        log.leave_terminal();
+        let mut jobs = Jobs::new(None, MessageChannel::default().inbox, log);
+        jobs.capacity = 1;
+        let start = |jobs: &mut Jobs, id| {
+            jobs.start(Job::new(JobId(id), MirrorId(0), Work::full()), Arc::new(DoneExecutor));
+        };
+        let warnings =
+            || fs::read_to_string(&path).unwrap().matches("allows no more than 1 ").count();
+        start(&mut jobs, 1);
+        assert_eq!(warnings(), 0);
+        start(&mut jobs, 2);
+        start(&mut jobs, 3);
+        assert_eq!(warnings(), 1);
+        (1..=3).for_each(|id| jobs.job_ended(JobId(id)));
+        // The next wait is another one.
+        assert!(!jobs.is_limit_logged);
     }
 
     #[test]
