@@ -3,7 +3,7 @@
 use std::{fmt, io, os::fd::AsFd, path::PathBuf, sync::Arc, time::Duration};
 
 use mirror_core::{
-    fs_event::{FsEvent, FsEventKind, MirrorId, WriteDetection},
+    fs_event::{Change, Edit, FsEvent, FsEventKind, MirrorId, WriteDetection},
     path::{Escaped, TreePath},
 };
 
@@ -177,6 +177,30 @@ impl Drained {
         self.fs_events.push(FsEvent { mirror, kind });
     }
 
+    /// Merges a change of a file into the event at this position, if that is its creation or an
+    /// earlier change of its content, for the same mirror. Returns false otherwise.
+    pub(super) fn merge(&mut self, at: usize, mirror: MirrorId, change: &Change) -> bool {
+        let Some(FsEvent { mirror: of, kind: FsEventKind::Changed(last) }) =
+            self.fs_events.get_mut(at)
+        else {
+            return false;
+        };
+        if *of != mirror || last.path != change.path || last.kind != change.kind {
+            return false;
+        }
+        let created = self.created.binary_search(&at);
+        match (last.edit, change.edit, created) {
+            (Edit::Write, Edit::Modify, _) => last.edit = Edit::Modify,
+            // Whether the file is still open is looked up later.
+            (Edit::Create, Edit::Write, Ok(_)) => {}
+            (Edit::Create, Edit::Modify, Ok(place)) => {
+                self.created.remove(place);
+            }
+            _ => return false,
+        }
+        true
+    }
+
     /// Adds the creation of a name; the file may still be open.
     pub(super) fn push_created(&mut self, mirror: MirrorId, kind: FsEventKind) {
         self.created.push(self.fs_events.len());
@@ -212,6 +236,7 @@ pub(super) fn strip_root<'a>(root: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mirror_core::fs_event::EntryKind;
 
     #[test]
     fn the_memory_of_a_burst_is_freed() {
@@ -224,6 +249,44 @@ mod tests {
         drained.shrink();
         let kept = drained.fs_events.capacity().max(drained.created.capacity());
         assert!(kept < KEPT_EVENTS * 2, "{kept}");
+    }
+
+    #[test]
+    fn what_follows_the_creation_or_a_write_of_a_file_is_merged_with_it() {
+        let path = |name: &str| TreePath::new(name.as_bytes()).unwrap();
+        let change = |edit, name: &str| Change { edit, kind: EntryKind::Other, path: path(name) };
+        let (one, other) = (MirrorId(0), MirrorId(1));
+        // The event before, the one that follows, and what becomes of them.
+        let cases = [
+            (Edit::Write, Edit::Modify, Some(Edit::Modify)),
+            (Edit::Create, Edit::Write, Some(Edit::Create)),
+            (Edit::Create, Edit::Modify, Some(Edit::Create)),
+            (Edit::Modify, Edit::Write, None),
+            (Edit::Delete, Edit::Modify, None),
+            (Edit::Attrib, Edit::Modify, None),
+            (Edit::Create, Edit::Delete, None),
+        ];
+        for (first, second, merged) in cases {
+            let mut drained = Drained::default();
+            drained.push(other, FsEventKind::Changed(change(first, "f")));
+            if first == Edit::Create {
+                drained.push_created(one, FsEventKind::Changed(change(first, "f")));
+            } else {
+                drained.push(one, FsEventKind::Changed(change(first, "f")));
+            }
+            assert!(!drained.merge(1, one, &change(second, "g")), "another path");
+            assert!(!drained.merge(0, one, &change(second, "f")), "another mirror");
+            assert!(!drained.merge(2, one, &change(second, "f")), "no event");
+            assert_eq!(drained.merge(1, one, &change(second, "f")), merged.is_some());
+            let expected = FsEventKind::Changed(change(merged.unwrap_or(first), "f"));
+            assert_eq!(drained.fs_events[1].kind, expected);
+            let may_be_open = first == Edit::Create && second != Edit::Modify;
+            assert_eq!(drained.created.len(), usize::from(may_be_open), "{first:?} {second:?}");
+        }
+        // A file that was moved there may be open for longer than its new name exists.
+        let mut drained = Drained::default();
+        drained.push(one, FsEventKind::Changed(change(Edit::Create, "f")));
+        assert!(!drained.merge(0, one, &change(Edit::Write, "f")));
     }
 
     #[test]

@@ -183,7 +183,8 @@ impl<K: Kernel> InotifyBackend<K> {
     }
 
     /// Reports a change of an entry's content: to mirrors that want each event if `how` counts for
-    /// them, to the others if `is_new`.
+    /// them, to the others if `is_new`. To these a file that is created, written and closed is
+    /// reported once.
     pub(super) fn report_modified(
         &mut self,
         entry: EntryAt<'_>,
@@ -193,7 +194,9 @@ impl<K: Kernel> InotifyBackend<K> {
         let Modification { kind, how, is_new } = modification;
         let EntryAt { directory: node, name } = entry;
         self.paths(node);
-        for (mirror, directory) in &self.path_cache.paths {
+        // Where the event before this one was reported, if it was reported to the same mirrors.
+        let before = drained.fs_events.len().checked_sub(self.path_cache.paths.len());
+        for (number, (mirror, directory)) in self.path_cache.paths.iter().enumerate() {
             let counts = match self.mirrors.exact.get(mirror) {
                 Some(WriteDetection::Both) => true,
                 Some(wanted) => *wanted == how,
@@ -207,7 +210,10 @@ impl<K: Kernel> InotifyBackend<K> {
             };
             if let Some(path) = directory.join(name).filter(|_| counts) {
                 let change = Change { edit, kind, path };
-                drained.push(*mirror, FsEventKind::Changed(change));
+                let before = before.filter(|_| !is_exact).map(|before| before + number);
+                if !before.is_some_and(|before| drained.merge(before, *mirror, &change)) {
+                    drained.push(*mirror, FsEventKind::Changed(change));
+                }
             }
         }
     }
@@ -252,11 +258,42 @@ mod tests {
             cover(&mut backend, &WatchTree { exact, ..WatchTree::whole(mirror, &root) });
         }
         let mut file = fs::File::create(root.join("f")).unwrap();
+        assert!(reported(&mut backend).is_empty());
         for _ in 0..2 {
             file.write_all(b"more").unwrap();
             assert_eq!(reported(&mut backend), [1, 2, 3]);
         }
         drop(file);
         assert_eq!(reported(&mut backend), [0, 2, 3]);
+    }
+
+    #[test]
+    fn a_file_that_is_created_written_and_closed_is_reported_once_to_each_mirror() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(temp.path()).unwrap();
+        let mut backend = InotifyBackend::new(InotifyLimits::default()).unwrap();
+        for mirror in 0..3 {
+            cover(&mut backend, &WatchTree::whole(mirror, &root));
+        }
+        let mut edits = || {
+            let mut drained = Drained::default();
+            backend.drain(&mut drained).unwrap();
+            let edits = drained.fs_events.into_iter().map(|it| match it.kind {
+                FsEventKind::Changed(change) => (it.mirror.0, change.edit),
+                other => panic!("{other:?}"),
+            });
+            (edits.collect::<Vec<_>>(), drained.created)
+        };
+        let each = |edit| [0, 1, 2].map(|mirror| (mirror, edit)).to_vec();
+        fs::write(root.join("f"), "new").unwrap();
+        assert_eq!(edits(), (each(Edit::Create), vec![]));
+        fs::write(root.join("f"), "changed").unwrap();
+        assert_eq!(edits(), (each(Edit::Modify), vec![]));
+        let mut file = fs::File::create(root.join("g")).unwrap();
+        file.write_all(b"more").unwrap();
+        assert_eq!(edits(), (each(Edit::Create), vec![0, 1, 2]));
+        file.write_all(b"more").unwrap();
+        fs::write(root.join("h"), "").unwrap();
+        assert_eq!(edits().0, [each(Edit::Write), each(Edit::Create)].concat());
     }
 }
