@@ -64,7 +64,18 @@ const LONE_QUIET: Duration = Duration::from_millis(5);
 /// The time without a mark after which a change is expected to come alone, whatever came before.
 const CALM: Duration = Duration::from_mins(1);
 
-/// Distinguishes changes that come alone from bursts, by the last ones.
+/// The number of marks from which a burst is dense if its pauses are short.
+const DENSE_MARKS: u32 = 32;
+
+/// The time without a mark after which a dense burst is expected to be over: at least this, and
+/// [`DENSE_PAUSES`] times its longest pause.
+const DENSE_QUIET: Duration = Duration::from_millis(20);
+
+/// See [`DENSE_QUIET`].
+const DENSE_PAUSES: u32 = 4;
+
+/// Distinguishes changes that come alone from bursts, by the last ones, and expects the end of a
+/// dense burst.
 ///
 /// A *spell* is a series of marks without a quiet time in it. It is expected to be a lone change if
 /// the last spell was one, or after a calm minute, until a mark comes too late for that.
@@ -75,6 +86,7 @@ pub(super) struct Spell {
     is_expected_lone: bool,
     /// True if a mark came more than [`LONE_QUIET`] after the first one.
     is_burst: bool,
+    density: Density,
 }
 
 impl Default for Spell {
@@ -85,24 +97,73 @@ impl Default for Spell {
             last: Moment::ORIGIN,
             is_expected_lone: false,
             is_burst: true,
+            density: Density::default(),
         }
     }
 }
 
 impl Spell {
-    /// Notes a mark. Returns the time at which the marks of the spell are due if it still looks
-    /// like a lone change, as was expected.
+    /// Notes a mark. Returns the time at which the marks of the spell are due if it looks as if it
+    /// were over by then: a lone change, as was expected, or a dense burst.
     pub(super) fn mark(&mut self, debounce: Debounce, now: Moment) -> Option<Moment> {
         let Debounce::Quiet { quiet, .. } = debounce else { return None };
         let pause = now.since(self.last);
         self.last = self.last.max(now);
-        if pause < quiet {
+        if pause < quiet && self.density.marks > 0 {
             self.is_burst |= now > self.first + LONE_QUIET;
+            self.density.add(pause);
         } else {
             self.is_expected_lone = !self.is_burst || pause >= CALM;
             (self.first, self.is_burst) = (now, false);
+            self.density = self.density.of_next_spell(pause);
         }
-        (self.is_expected_lone && !self.is_burst).then(|| now + LONE_QUIET)
+        if self.is_expected_lone && !self.is_burst {
+            return Some(now + LONE_QUIET);
+        }
+        self.density.expected_quiet().filter(|expected| *expected < quiet).map(|it| now + it)
+    }
+}
+
+/// The pauses between the marks of a spell.
+///
+/// The end of a dense one is expected early, unless that was wrong in this one, or in the last
+/// dense one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Density {
+    marks: u32,
+    longest_pause: Duration,
+    /// True if a mark came after the time at which the spell was expected to be over.
+    went_on: bool,
+    /// The same for the last dense spell.
+    last_went_on: bool,
+}
+
+impl Density {
+    /// Adds a mark after this pause.
+    fn add(&mut self, pause: Duration) {
+        self.went_on |= self.is_dense() && pause >= self.quiet();
+        self.marks = self.marks.saturating_add(1);
+        self.longest_pause = self.longest_pause.max(pause);
+    }
+
+    /// Returns that of a spell which begins with a mark after this pause.
+    fn of_next_spell(self, pause: Duration) -> Self {
+        let last_went_on = if self.is_dense() { self.went_on } else { self.last_went_on };
+        Self { marks: 1, last_went_on: last_went_on && pause < CALM, ..Self::default() }
+    }
+
+    /// The time without a mark after which the spell is expected to be over.
+    fn expected_quiet(&self) -> Option<Duration> {
+        let may_expect = self.is_dense() && !self.went_on && !self.last_went_on;
+        may_expect.then(|| self.quiet())
+    }
+
+    const fn is_dense(&self) -> bool {
+        self.marks >= DENSE_MARKS
+    }
+
+    fn quiet(&self) -> Duration {
+        DENSE_QUIET.max(self.longest_pause.saturating_mul(DENSE_PAUSES))
     }
 }
 

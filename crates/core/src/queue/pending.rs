@@ -15,8 +15,8 @@ pub(super) struct Span {
     pub(super) first: Option<Moment>,
     /// The time of the last mark.
     newest: Moment,
-    /// The time at which the marks are due if the last one still looked like a lone change.
-    lone_due: Option<Moment>,
+    /// The time at which the marks are due if the last one looked as if no other one followed.
+    early_due: Option<Moment>,
     /// Since when the set is due regardless of the debounce.
     due_since: Option<Moment>,
 }
@@ -24,7 +24,7 @@ pub(super) struct Span {
 impl Span {
     /// The span of one mark.
     pub(super) const fn mark(at: Moment) -> Self {
-        Self::lone(at, None)
+        Self::mark_due_at(at, None)
     }
 
     /// The span of one mark that is due at once.
@@ -34,12 +34,12 @@ impl Span {
 
     /// The span of a path whose backoff ended at `now`.
     pub(super) const fn retry(now: Moment) -> Self {
-        Self { first: None, newest: Moment::ORIGIN, lone_due: None, due_since: Some(now) }
+        Self { first: None, newest: Moment::ORIGIN, early_due: None, due_since: Some(now) }
     }
 
-    /// The span of a mark that looks like a lone change if it is due at `due`.
-    pub(super) const fn lone(at: Moment, due: Option<Moment>) -> Self {
-        Self { first: Some(at), newest: at, lone_due: due, due_since: None }
+    /// The span of a mark that looks like the last one for a while if it is due at `due`.
+    pub(super) const fn mark_due_at(at: Moment, due: Option<Moment>) -> Self {
+        Self { first: Some(at), newest: at, early_due: due, due_since: None }
     }
 
     /// Returns true if it does not wait for the debounce.
@@ -53,9 +53,9 @@ impl Span {
     }
 
     pub(super) fn join(&mut self, other: Self) {
-        // The last mark knows best whether the change is a lone one.
+        // The last mark knows best whether others follow.
         if other.first.is_some() && other.newest >= self.newest {
-            self.lone_due = other.lone_due;
+            self.early_due = other.early_due;
         }
         self.first = self.first.into_iter().chain(other.first).min();
         self.newest = self.newest.max(other.newest);
@@ -146,7 +146,7 @@ impl PendingSet {
         }
         let span = self.span;
         let debounced = span.first.map(|first| debounce.due(first, span.newest, self.paths.len()));
-        let debounced = debounced.into_iter().chain(span.lone_due).min();
+        let debounced = debounced.into_iter().chain(span.early_due).min();
         let debounced = debounced.map(|due| due.max(earliest));
         debounced.into_iter().chain(span.due_since).min()
     }

@@ -108,7 +108,7 @@ pub const SETTINGS: &[Setting] = &[
     sync(NOT_SSH, "target", Text, "destination: any that rsync accepts for default.rsync, a local directory for default.direct"),
     sync(SSH, "host", Text, "destination host, as for ssh"),
     sync(SSH, "targetdir", Text, "destination directory on that host"),
-    sync(ALL, "delay", Number(0), "seconds from the oldest change to the transfer of all pending changes; without it, a lone change is transferred at once, and a burst after 0.1 s without a further change, at the latest after 1 s"),
+    sync(ALL, "delay", Number(0), "seconds from the oldest change to the transfer of all pending changes; without it, a lone change is transferred at once, and a burst after 0.1 s without a further change (a dense one after 0.02 s), at the latest after 1 s"),
     sync(BUILT_IN, "openQuiet", Number(0), "seconds without a write after which a file that is still open for writing is transferred; a closed file does not wait. Without effect if inotifyMode counts each write").or("1"),
     sync(BUILT_IN, "openMaxWait", Number(0), "seconds after its first write at which an open file is transferred at the latest; with 0, open files do not wait").or("10"),
     sync(ALL, "maxDelays", Number(0), "number of pending changes at which all of them are transferred at once; less than 1 means 1. A sync with a built-in target uses it only together with delay").or("1000"),

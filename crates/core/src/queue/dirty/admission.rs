@@ -23,7 +23,7 @@ enum WaitingPlace {
 impl DirtySet {
     /// The span of a mark at `now`.
     pub(super) fn span_of_mark(&mut self, now: Moment) -> Span {
-        Span::lone(now, self.spell.mark(self.debounce, now))
+        Span::mark_due_at(now, self.spell.mark(self.debounce, now))
     }
 
     /// Marks both names of a rename.

@@ -83,7 +83,7 @@ struct ReferencePending {
     hints: Vec<Rename>,
     first: Option<Moment>,
     newest: Option<Moment>,
-    lone_due: Option<Moment>,
+    early_due: Option<Moment>,
     due_since: Option<Moment>,
     started: Moment,
 }
@@ -93,7 +93,7 @@ struct ReferencePending {
 struct ReferenceSpan {
     first: Option<Moment>,
     newest: Option<Moment>,
-    lone_due: Option<Moment>,
+    early_due: Option<Moment>,
     due_since: Option<Moment>,
 }
 
@@ -103,20 +103,20 @@ impl ReferenceSpan {
     }
 }
 
-/// The verdict of the later of two spans on whether they are a lone change.
-fn lone_due(earlier: ReferenceSpan, later: ReferenceSpan) -> Option<Moment> {
+/// The verdict of the later of two spans on when they are due early.
+fn early_due(earlier: ReferenceSpan, later: ReferenceSpan) -> Option<Moment> {
     let is_later = later.newest.is_some() && later.newest >= earlier.newest;
-    if is_later { later.lone_due } else { earlier.lone_due }
+    if is_later { later.early_due } else { earlier.early_due }
 }
 
 impl ReferencePending {
     fn when(&self) -> ReferenceSpan {
-        let Self { first, newest, lone_due, due_since, .. } = *self;
-        ReferenceSpan { first, newest, lone_due, due_since }
+        let Self { first, newest, early_due, due_since, .. } = *self;
+        ReferenceSpan { first, newest, early_due, due_since }
     }
 
     fn add(&mut self, it: &DirtyPath, when: ReferenceSpan, limits: &QueueLimits) -> bool {
-        self.lone_due = lone_due(self.when(), when);
+        self.early_due = early_due(self.when(), when);
         self.first = older(self.first, when.first);
         self.newest = self.newest.max(when.newest);
         self.due_since = older(self.due_since, when.due_since);
@@ -157,6 +157,13 @@ struct ReferenceHot {
 
 /// The time for which a lone change waits.
 const LONE: Duration = Duration::from_millis(5);
+
+/// The time after which a spell is expected to be over, if it is dense.
+fn dense_quiet(spell: &[Moment]) -> Option<Duration> {
+    let pauses = spell.windows(2).map(|pair| pair[1].since(pair[0]));
+    let quiet = (4 * pauses.max().unwrap_or_default()).max(Duration::from_millis(20));
+    (spell.len() >= 32).then_some(quiet)
+}
 
 /// The time after a run in which a change continues the row.
 const ROW: Duration = Duration::from_secs(2);
@@ -238,10 +245,12 @@ pub(super) struct ReferenceQueue {
     batches: usize,
     waiting: ReferencePending,
     hot: ReferenceHot,
-    /// The first and the last mark of the spell, and whether it is a burst.
-    spell: Option<(Moment, Moment, bool)>,
+    /// The marks of the spell.
+    spell: Vec<Moment>,
     /// True if the spell was expected to be a lone change.
     expects_lone: bool,
+    /// True if the last dense spell went on after its expected end.
+    last_went_on: bool,
     in_flight: Vec<ReferenceInFlight>,
     failed: Vec<ReferenceFailed>,
 }
@@ -273,16 +282,31 @@ impl ReferenceQueue {
     fn mark(&mut self, now: Moment) -> ReferenceSpan {
         let mut when = ReferenceSpan::mark(now);
         if let Debounce::Quiet { quiet, .. } = self.debounce {
-            let (first, last, is_burst) = self.spell.unwrap_or((at(0), at(0), true));
-            let (first, is_burst) = if now < last + quiet {
-                (first, is_burst || now > first + LONE)
-            } else {
-                self.expects_lone = !is_burst || now >= last + Duration::from_mins(1);
-                (now, false)
+            let is_burst = |spell: &[Moment]| {
+                spell.first().is_none_or(|first| spell.last().unwrap().since(*first) > LONE)
             };
-            self.spell = Some((first, now, is_burst));
-            if self.expects_lone && !is_burst {
-                when.lone_due = Some(now + LONE);
+            let went_on = |spell: &[Moment]| {
+                let mut pairs = spell.windows(2).zip(1..);
+                pairs.any(|(pair, before)| {
+                    dense_quiet(&spell[..before]).is_some_and(|it| pair[1].since(pair[0]) >= it)
+                })
+            };
+            let pause = now.since(self.spell.last().copied().unwrap_or(at(0)));
+            if pause >= quiet || self.spell.is_empty() {
+                let is_calm = pause >= Duration::from_mins(1);
+                self.expects_lone = !is_burst(&self.spell) || is_calm;
+                if self.spell.len() >= 32 {
+                    self.last_went_on = went_on(&self.spell);
+                }
+                self.last_went_on &= !is_calm;
+                self.spell.clear();
+            }
+            self.spell.push(now);
+            if self.expects_lone && !is_burst(&self.spell) {
+                when.early_due = Some(now + LONE);
+            } else if !self.last_went_on && !went_on(&self.spell) {
+                when.early_due =
+                    dense_quiet(&self.spell).filter(|it| *it < quiet).map(|it| now + it);
             }
         }
         when
@@ -345,7 +369,7 @@ impl ReferenceQueue {
             joined.paths = more;
             let mut fewer = fewer;
             sort(&mut fewer);
-            joined.lone_due = lone_due(joined.when(), when);
+            joined.early_due = early_due(joined.when(), when);
             joined.first = older(joined.first, when.first);
             joined.newest = joined.newest.max(when.newest);
             joined.due_since = older(joined.due_since, when.due_since);
@@ -392,7 +416,7 @@ impl ReferenceQueue {
     }
 
     fn due_of(&self, pending: &ReferencePending, earliest: Moment) -> Option<Moment> {
-        let ReferencePending { paths, first, newest, lone_due, due_since, .. } = pending;
+        let ReferencePending { paths, first, newest, early_due, due_since, .. } = pending;
         if paths.is_empty() {
             return None;
         }
@@ -401,7 +425,7 @@ impl ReferenceQueue {
             Debounce::FixedDelay { delay, .. } => oldest + delay,
             Debounce::Quiet { quiet, max_wait } => (newest.unwrap() + quiet).min(oldest + max_wait),
         });
-        older(paced, *lone_due).map(|due| due.max(earliest)).into_iter().chain(*due_since).min()
+        older(paced, *early_due).map(|due| due.max(earliest)).into_iter().chain(*due_since).min()
     }
 
     fn take_retries(&mut self, now: Moment, all: bool) {

@@ -161,6 +161,52 @@ fn after_a_burst_the_next_change_waits_for_others_except_after_a_calm_minute() {
     );
 }
 
+/// Marks a path every so many milliseconds, from `start` on.
+fn marks(start: usize, number: usize, every: usize) -> String {
+    let marks: Vec<_> =
+        (0..number).map(|mark| format!("{} mark /f\n", start + every * mark)).collect();
+    marks.concat()
+}
+
+#[test]
+fn a_dense_burst_is_due_when_its_pauses_say_that_it_is_over() {
+    check_quiet(&format!(
+        "{}
+         1030 due -> 1130
+         1031 mark /f
+         1031 due -> 1051
+         1040 mark /f
+         1040 due -> 1076
+         1076 take -> /f
+         1077 settle 1 all",
+        marks(1000, 31, 1)
+    ));
+    // Its pauses are too long for an early end.
+    check_quiet(&format!("{}1930 due -> 2000", marks(1000, 32, 30)));
+}
+
+#[test]
+fn a_burst_that_went_on_after_its_expected_end_makes_the_next_one_wait() {
+    let due = |time: usize, due: usize| format!("{time} due -> {due}\n");
+    check_quiet(
+        &[
+            marks(1000, 40, 1),
+            due(1039, 1059),
+            // It goes on after 30 ms.
+            "1059 take -> /f\n1059 settle 1 all\n1069 mark /f\n".into(),
+            due(1069, 1169),
+            "1169 take -> /f\n1169 settle 2 all\n".into(),
+            marks(2000, 40, 1),
+            due(2039, 2139),
+            "2139 take -> /f\n2139 settle 3 all\n".into(),
+            // That one did not go on.
+            marks(3000, 40, 1),
+            due(3039, 3059),
+        ]
+        .concat(),
+    );
+}
+
 #[test]
 fn a_deferred_lone_change_is_due_with_the_settlement() {
     check_quiet(
