@@ -5,6 +5,7 @@
 
 pub mod cron;
 mod positions;
+mod regular_file;
 mod source;
 mod target_check;
 pub mod target_path;
@@ -38,6 +39,7 @@ use mirror_core::{
 use crate::report::{LogFormat, RunMode};
 
 pub use positions::{RuleSource, RuleSources, SyncPositions};
+pub use regular_file::read_regular_file;
 pub use source::{SourceError, awaited_source, canonical_source};
 pub use target_check::{TargetBase, TargetCheck, check_target, refuse_conflict};
 

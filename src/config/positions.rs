@@ -2,12 +2,13 @@
 
 use std::{
     collections::HashMap,
-    fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
 use mirror_core::settings::lua_keys;
+
+use super::read_regular_file;
 
 /// Positions of the syncs in Lua's notation: `conf.lua:3: `.
 #[derive(Clone, Debug, Default)]
@@ -82,7 +83,7 @@ impl SyncPositions {
         let end = name.strip_prefix("...").unwrap_or(name).as_bytes();
         let known = self.files.iter().find(|file| file.as_os_str().as_bytes().ends_with(end));
         let file = known.map_or(Path::new(name), PathBuf::as_path);
-        let text = fs::read(self.start_dir.join(file)).ok()?;
+        let text = read_regular_file(&self.start_dir.join(file)).ok()?;
         let line = lua_keys::line_of_key(&text, line.parse().ok()?, key)?;
         Some(format!("{name}:{line}: "))
     }
@@ -121,6 +122,7 @@ impl SyncPositions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_key_is_found_in_the_declaration_of_its_sync() {

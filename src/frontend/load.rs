@@ -16,7 +16,7 @@ use mirror_platform::{dir::Dir, watch_support};
 
 use crate::{
     check::{self, CheckInput, CheckReport, TrySync},
-    config::{Config, Overrides, SyncPositions, WatchBackend, absolute},
+    config::{Config, Overrides, SyncPositions, WatchBackend, absolute, read_regular_file},
     frontend::{
         Loaded,
         cli::{CheckMode, EarlyExit, Invocation, ResolvedArgs},
@@ -33,7 +33,7 @@ fn config_hash(config: &Config, files: &[PathBuf]) -> String {
     format!("{config:?}").hash(&mut hasher);
     for file in files {
         // One that can't be read any more was read a moment ago.
-        fs::read(file).unwrap_or_default().hash(&mut hasher);
+        read_regular_file(file).unwrap_or_default().hash(&mut hasher);
     }
     format!("{:016x}", hasher.finish())
 }

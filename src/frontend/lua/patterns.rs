@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     ffi::OsStr,
-    fs, io,
+    io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -23,7 +23,7 @@ use super::{
     fields::{Fields, quoted},
 };
 use crate::{
-    config::{Exclusions, RuleSource, RuleSources, SyncConfig},
+    config::{Exclusions, RuleSource, RuleSources, SyncConfig, read_regular_file},
     report::os_error_text,
 };
 
@@ -98,7 +98,8 @@ fn rules(exclusions: &Exclusions, filter: &Filter) -> ExcludeRules {
 
 fn add_rule(builder: &mut Builder, rule: &[u8], start_dir: &Path) -> Result<(), SettingError> {
     let mut read = |name: &[u8]| {
-        fs::read(start_dir.join(OsStr::from_bytes(name))).map_err(|error| error.to_string())
+        let path = start_dir.join(OsStr::from_bytes(name));
+        read_regular_file(&path).map_err(|error| error.to_string())
     };
     let Err(error) = builder.rule(rule, &mut read) else { return Ok(()) };
     // The original accepts the rule without a blank, too: `-*.tmp`.
@@ -147,7 +148,7 @@ fn add_extra(
     start_dir: &Path,
 ) -> Result<(), SettingError> {
     let read = |name: &[u8]| {
-        fs::read(start_dir.join(OsStr::from_bytes(name))).map_err(|error| {
+        read_regular_file(&start_dir.join(OsStr::from_bytes(name))).map_err(|error| {
             let (name, why) = (Escaped(name), os_error_text(&error));
             SettingError::Fatal(format!("Cannot open the file \"{name}\" of rsync._extra: {why}"))
         })
@@ -220,7 +221,7 @@ fn find_rule(sources: &RuleSources, rule: &[u8]) -> Option<String> {
             return None;
         }
         let Some(path) = &source.file else { continue };
-        let text = fs::read(path).unwrap_or_default();
+        let text = read_regular_file(path).unwrap_or_default();
         let mut rules = lines(&text).filter(|(_, line)| !line.starts_with(b"#"));
         if let Some((number, _)) = rules.find(|(_, line)| is_it(line)) {
             return Some(format!("{}:{number}", Escaped(path.as_os_str().as_bytes())));
@@ -256,7 +257,7 @@ fn file(
         let why = os_error_text(&error);
         SettingError::Fatal(format!("Cannot open {what} file \"{name}\": {name}: {why}"))
     };
-    fs::read(path).map(Some).map_err(cannot)
+    read_regular_file(&path).map(Some).map_err(cannot)
 }
 
 /// Iterates over the lines that are not empty, with their numbers from 1, without leading blanks

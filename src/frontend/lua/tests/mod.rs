@@ -517,6 +517,17 @@ fn original_errors_are_kept_verbatim() {
 }
 
 #[test]
+fn an_endless_exclude_file_is_refused() {
+    refused(
+        "sync{default.rsync, source='@/src', target='h:', excludeFrom='/dev/zero'}",
+        &[
+            "Cannot open exclude file \"/dev/zero\": /dev/zero: not a regular file",
+            "@/conf.lua:1: excludeFrom cannot be used",
+        ],
+    );
+}
+
+#[test]
 fn nested_tables_that_never_end_are_refused() {
     let a = "default.rsync, source='@/src', target='h:'";
     fails(
