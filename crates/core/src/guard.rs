@@ -84,13 +84,13 @@ pub struct AcceptedDeletions {
 }
 
 impl AcceptedDeletions {
-    /// Adds `count` deletions that were held for this reason.
+    /// Adds `count` deletions that were held for this reason. Observed ones may be found by a job
+    /// that has not observed them, and are accepted there, too.
     pub const fn add(&mut self, reason: HoldReason, count: u64) {
-        let number = match reason {
-            HoldReason::Observed => &mut self.observed,
-            HoldReason::Unobserved | HoldReason::EmptySource => &mut self.unobserved,
-        };
-        *number = number.saturating_add(count);
+        if matches!(reason, HoldReason::Observed) {
+            self.observed = self.observed.saturating_add(count);
+        }
+        self.unobserved = self.unobserved.saturating_add(count);
     }
 }
 
@@ -158,15 +158,18 @@ impl DeletionTerms {
 
     /// The reason to hold `count` deletions on a target that holds `total` entries before the first
     /// of them. `None` if they are allowed.
+    ///
+    /// If both budgets refuse them, they stay observed: as unobserved ones they would be made as
+    /// soon as the share of a larger target allows them.
     #[must_use]
     pub fn reason_to_hold(&self, count: u64, total: Option<u64>) -> Option<HoldReason> {
         let AcceptedDeletions { observed, unobserved } = self.accepted;
-        let accepted = if self.reason == HoldReason::Observed { observed } else { unobserved };
-        if count > accepted && !self.budget.allows(count, total) {
-            return Some(self.reason);
+        if count > observed && !self.observed.allows(count, total) {
+            return Some(HoldReason::Observed);
         }
-        let is_held = count > observed && !self.observed.allows(count, total);
-        is_held.then_some(HoldReason::Observed)
+        let accepted = if self.reason == HoldReason::Observed { observed } else { unobserved };
+        let is_held = count > accepted && !self.budget.allows(count, total);
+        is_held.then_some(self.reason)
     }
 
     /// Returns true if `count` deletions may be made on a target that holds `total` entries before
@@ -271,6 +274,8 @@ mod tests {
             (10, Some(19), Some(HoldReason::Observed)),
             (10, None, Some(HoldReason::Observed)),
             (21, Some(100), Some(HoldReason::Unobserved)),
+            // Both refuse them.
+            (21, Some(40), Some(HoldReason::Observed)),
         ] {
             assert_eq!(both.reason_to_hold(count, total), reason, "{count} of {total:?}");
         }
@@ -294,6 +299,21 @@ mod tests {
                 "{terms:?}"
             );
         }
+    }
+
+    #[test]
+    fn observed_deletions_that_were_accepted_are_allowed_to_a_job_that_did_not_observe_them() {
+        let mut accepted = AcceptedDeletions::default();
+        accepted.add(HoldReason::Observed, 3);
+        accepted.add(HoldReason::Unobserved, 5);
+        assert_eq!(accepted, AcceptedDeletions { observed: 3, unobserved: 8 });
+        let both =
+            DeletionTerms::unobserved(MaxDelete::Count(0)).with_observed(MaxDelete::Count(0));
+        let mut accepted = AcceptedDeletions::default();
+        accepted.add(HoldReason::Observed, 3);
+        assert!(
+            both.accepting(accepted).allows(3, None) && !both.accepting(accepted).allows(4, None)
+        );
     }
 
     #[test]
