@@ -160,6 +160,32 @@ impl NestedMount {
     }
 }
 
+impl MountRecords {
+    /// Notes what is mounted now. A file system that is mounted again, wherever that is, is no
+    /// longer missing anywhere. Others that were mounted at its path still are: their files are on
+    /// the target, and nobody has deleted them.
+    fn update(&mut self, mounted: Vec<NestedMount>, replaced: ReplacedSource) {
+        let is_mounted = |it: &NestedMount| mounted.iter().any(|now| now.instance == it.instance);
+        let is_back = |it: &NestedMount| {
+            mounted.iter().any(|now| {
+                now.is_same(it) || replaced == ReplacedSource::Budget && now.path == it.path
+            })
+        };
+        let lost = std::mem::take(&mut self.mounted).into_iter().filter(|it| !is_mounted(it));
+        for it in lost.filter(|it| !is_back(it)) {
+            self.unreported.push(it.path.clone());
+            self.unmounted.push(it);
+        }
+        let back = self.unmounted.extract_if(.., |it| is_back(it)).map(|it| it.path);
+        let back: BTreeSet<TreePath> = back.collect();
+        let is_left = |path: &TreePath| {
+            !mounted.iter().chain(&self.unmounted).any(|other| other.path == *path)
+        };
+        self.vacated.extend(back.into_iter().filter(is_left));
+        self.mounted = mounted;
+    }
+}
+
 impl NestedMounts {
     /// Reads the mounts below the root of the source, which is open as `root`.
     pub(super) fn refresh(&self, root: &Dir, path: &Path, replaced: ReplacedSource) {
@@ -167,25 +193,7 @@ impl NestedMounts {
         let known = self.records().mounted.clone();
         let mounted = mounted_below(path).into_iter();
         let mounted: Vec<_> = mounted.filter_map(|path| find_mount(&known, root, path)).collect();
-        let mut records = self.records();
-        let is_mounted = |it: &NestedMount| mounted.iter().any(|now| now.instance == it.instance);
-        let is_back = |it: &NestedMount| {
-            mounted.iter().any(|now| {
-                now.is_same(it) || replaced == ReplacedSource::Budget && now.path == it.path
-            })
-        };
-        let lost = std::mem::take(&mut records.mounted).into_iter().filter(|it| !is_mounted(it));
-        for it in lost.filter(|it| !is_back(it)) {
-            records.unreported.push(it.path.clone());
-            records.unmounted.push(it);
-        }
-        // Everything that was mounted at the same path in between is forgotten as well.
-        let back = records.unmounted.iter().filter(|it| is_back(it));
-        let back: BTreeSet<TreePath> = back.map(|it| it.path.clone()).collect();
-        records.unmounted.retain(|it| !back.contains(&it.path));
-        let is_left = |path: &TreePath| !mounted.iter().any(|now| now.path == *path);
-        records.vacated.extend(back.into_iter().filter(is_left));
-        records.mounted = mounted;
+        self.records().update(mounted, replaced);
     }
 
     /// Returns true if nothing is or was mounted.
@@ -422,6 +430,38 @@ mod tests {
         assert_eq!(later.take_unreported(), [at("b"), at("a/m")]);
         assert_eq!(later.accept().len(), 2);
         assert!(later.notes().is_empty());
+    }
+
+    #[test]
+    fn the_return_of_one_disk_says_nothing_of_another_one_at_its_path() {
+        let disk = |number: u32, path: &str| {
+            let note = MountNote {
+                path: hex(path.as_bytes()),
+                inode: format!("{number} - -"),
+                file_system: Some(format!("1021994 - {number} -")),
+                ..MountNote::default()
+            };
+            NestedMount::of_note(&note).unwrap()
+        };
+        let (one, two) = (disk(5, "usb"), disk(6, "usb"));
+        assert!(one.is_same(&disk(5, "elsewhere")) && !one.is_same(&two));
+        let lost = |records: &MountRecords| {
+            let paths = records.unmounted.iter();
+            paths.map(|it| (it.path.clone(), it.is_same(&one))).collect::<Vec<_>>()
+        };
+        let mut records = MountRecords::default();
+        let mut update = |mounted: Vec<NestedMount>| {
+            records.update(mounted, ReplacedSource::Wait);
+            (lost(&records), std::mem::take(&mut records.vacated))
+        };
+        update(vec![one.clone()]);
+        assert_eq!(update(vec![two.clone()]), (vec![(at("usb"), true)], vec![]));
+        assert_eq!(update(vec![one.clone()]), (vec![(at("usb"), false)], vec![]));
+        let both = vec![(at("usb"), false), (at("usb"), true)];
+        assert_eq!(update(vec![]), (both, vec![]));
+        // The other one is mounted elsewhere; its former place is still that of the first.
+        assert_eq!(update(vec![disk(6, "b")]), (vec![(at("usb"), true)], vec![]));
+        assert_eq!(update(vec![disk(6, "b"), disk(5, "c")]), (vec![], vec![at("usb")]));
     }
 
     #[test]
