@@ -3,7 +3,7 @@
 
 use std::io;
 
-use mirror_core::path::TreePath;
+use mirror_core::{job::Rename, path::TreePath};
 use mirror_platform::{dir::Dir, stat::Stat};
 use rustix::io::Errno;
 
@@ -18,6 +18,18 @@ pub(super) fn stat_at(root: &Dir, path: &TreePath) -> io::Result<Option<Stat>> {
         Err(error) if is_missing(&error) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Returns true if these renames gave the entry at `path` a name that the source, open as `root`,
+/// lacks: it was deleted or moved away since, and that event is still to come.
+pub(super) fn has_lost_new_name(root: &Dir, renames: &[Rename], path: &TreePath) -> bool {
+    let mut name = path.clone();
+    for Rename { from, to } in renames {
+        if let Some(moved) = name.rebase(from, to) {
+            name = moved;
+        }
+    }
+    name != *path && stat_at(root, &name).is_ok_and(|found| found.is_none())
 }
 
 /// Returns the type of the entry at a path below `root`; `None` if there certainly is none.

@@ -12,7 +12,7 @@ use mirror_core::{
     filter::Filter,
     fs_event::EntryKind,
     guard::{DeletionTerms, MaxDelete},
-    job::{DirtyPath, Failure, HeldDeletions, Outcome, Scope, Work},
+    job::{DirtyPath, Failure, HeldDeletions, Outcome, Rename, Scope, Work},
     path::TreePath,
     plan::direct::DirectOptions,
     queue::ObservedChanges,
@@ -35,7 +35,7 @@ use super::{
     warnings::WarningTopic,
 };
 use crate::{
-    exec::{hardlink_walk::HardlinkWalk, lock},
+    exec::{hardlink_walk::HardlinkWalk, lock, lookup::has_lost_new_name},
     report::Category,
 };
 
@@ -53,6 +53,8 @@ pub(super) struct CopyJob<'a> {
     pub(super) target: Dir,
     /// Changes that watch events reported for the paths of the job.
     pub(super) observed: &'a ObservedChanges,
+    /// Renames in the source that led to the work, in their order.
+    renames: &'a [Rename],
     /// True if extraneous entries are deleted.
     pub(super) delete: bool,
     /// True if anything is, or was, mounted inside the source.
@@ -196,6 +198,10 @@ impl<'a> CopyJob<'a> {
             Work::Full { .. } => executor.settings.delete.startup,
             Work::Batch { .. } | Work::Large { .. } => executor.settings.delete.running,
         };
+        let renames = match work {
+            Work::Batch { renames, .. } => &**renames,
+            Work::Full { .. } | Work::Large { .. } => &[],
+        };
         let target_id = target.stat(b"").ok().map(|stat| DirKey::of(&stat));
         let source_device = source.stat(b"").map(|stat| stat.device).unwrap_or_default();
         Self {
@@ -203,6 +209,7 @@ impl<'a> CopyJob<'a> {
             source,
             target,
             observed: work.observed(),
+            renames,
             delete,
             has_mounts: executor.source.has_mounts(),
             hardlink_search: HardlinkSearch::default(),
@@ -322,11 +329,12 @@ impl<'a> CopyJob<'a> {
         if !self.delete || self.protects(path, kind) || self.is_unmounted(path) {
             return Deletion::Never;
         }
+        let is_renamed = self.observed.renamed_from.has_at_or_above(path);
         // A rename is no deletion.
-        if self.observed.renamed_from.has_at_or_above(path) {
+        if is_renamed && !has_lost_new_name(&self.source, self.renames, path) {
             return Deletion::Now;
         }
-        if self.observed.is_deleted(path) {
+        if is_renamed || self.observed.is_deleted(path) {
             return match self.executor.settings.max_delete_seen {
                 MaxDelete::Unlimited => Deletion::Now,
                 MaxDelete::Share(_) | MaxDelete::Count(_) => {

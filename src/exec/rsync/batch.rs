@@ -42,7 +42,7 @@ impl RsyncRun<'_> {
         if !self.executor.plan.options.shows_progress() {
             self.progress = self.executor.log.show_progress(&self.executor.state.meter);
         }
-        let evidence = ChangeEvidence { observed, renamed: &[] };
+        let evidence = ChangeEvidence { observed, renames: &[], renamed: &[] };
         self.transfer_observed(evidence)?;
         self.compare_all(phase, evidence)
     }
@@ -95,7 +95,7 @@ impl RsyncRun<'_> {
     ) -> Result<(), Outcome> {
         let mut paths = Cow::Borrowed(paths);
         let new_names = self.apply_renames(&mut paths, renames)?;
-        let evidence = ChangeEvidence { observed, renamed: &new_names };
+        let evidence = ChangeEvidence { observed, renames, renamed: &new_names };
         let mut found = self.survey(&paths, observed);
         if found.root == Some(Scope::Tree) {
             self.set_full();
@@ -214,7 +214,8 @@ impl RsyncRun<'_> {
             trees.extend(guarded_trees.iter().cloned());
             let parts =
                 TransferPaths { entries: &entries, trees: &trees, ..TransferPaths::default() };
-            return self.call_guarded(&parts, QuickCheck::Never);
+            self.call_guarded(&parts, QuickCheck::Never)?;
+            return self.delete_renamed(&old_names);
         }
         let blocked = if observed_deletions {
             let holds = self.executor.state.holds_deletions.is_set();

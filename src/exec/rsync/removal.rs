@@ -16,7 +16,7 @@ use super::{
     run::RsyncRun,
     transfer_groups::{ChangeEvidence, TransferGroups},
 };
-use crate::exec::{spelling::differs_in_case, survey::Survey};
+use crate::exec::{lookup::has_lost_new_name, spelling::differs_in_case, survey::Survey};
 
 impl RsyncRun<'_> {
     /// Returns the terms for deletions that the watcher reported.
@@ -76,9 +76,11 @@ impl RsyncRun<'_> {
         if self.executor.max_delete_seen == MaxDelete::Unlimited {
             return Vec::new();
         }
-        missing
-            .extract_if(.., |path| evidence.observed.renamed_from.covers(path, Scope::Entry))
-            .collect()
+        let is_renamed = |path: &mut TreePath| {
+            evidence.observed.renamed_from.covers(path, Scope::Entry)
+                && !has_lost_new_name(self.root, evidence.renames, path)
+        };
+        missing.extract_if(.., is_renamed).collect()
     }
 
     /// Deletes the old names of files that have their new names on the target by now.

@@ -5,7 +5,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mirror_core::{job::Scope, path::TreePath, plan::rsync::UnwantedKind, queue::ObservedChanges};
+use mirror_core::{
+    job::{Rename, Scope},
+    path::TreePath,
+    plan::rsync::UnwantedKind,
+    queue::ObservedChanges,
+};
 use mirror_platform::dir::Dir;
 
 use crate::exec::{
@@ -14,10 +19,12 @@ use crate::exec::{
     survey::{Survey, SurveyedEntry},
 };
 
-/// Observed changes of a batch, and the paths among them that were renamed on the target.
+/// Observed changes of a batch, the renames among them, and the paths that were renamed on the
+/// target.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChangeEvidence<'a> {
     pub(super) observed: &'a ObservedChanges,
+    pub(super) renames: &'a [Rename],
     pub(super) renamed: &'a [TreePath],
 }
 

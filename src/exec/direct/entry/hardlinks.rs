@@ -3,6 +3,7 @@
 use std::{io, os::fd::AsFd, sync::Arc};
 
 use mirror_core::{
+    fs_event::EntryKind,
     job::{DirtyPath, Scope},
     path::TreePath,
 };
@@ -228,7 +229,11 @@ fn target_stat(job: &CopyJob<'_>, path: &TreePath) -> Option<Stat> {
     stat_at(&job.target, path).ok().flatten()
 }
 
+/// Returns true if this is a name of the file in the source that belongs to the mirror.
 fn is_name_of(job: &CopyJob<'_>, path: &TreePath, stat: &Stat) -> bool {
+    if job.filter().excludes(path, EntryKind::Other) {
+        return false;
+    }
     let found = stat_at(&job.source, path).ok().flatten();
     found.is_some_and(|found| Inode::of(&found) == Inode::of(stat))
 }

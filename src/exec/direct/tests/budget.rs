@@ -8,7 +8,7 @@ use mirror_core::{
     queue::{ObservedChanges, PathSet},
 };
 
-use super::{CopierFixture, DeletePhases, dirty_path, failures, observed_changes};
+use super::{CopierFixture, DeletePhases, dirty_path, failures, observed_changes, rename};
 
 /// Creates a mirror of a hundred files in ten directories, with the default budget.
 fn mirror() -> CopierFixture {
@@ -153,6 +153,27 @@ fn a_rename_that_is_not_repeated_is_no_deletion() {
     let work = Work::Batch { paths, observed: Arc::new(observed), renames: Arc::new([]) };
     assert_eq!(mirror.run(work), Outcome::Done);
     mirror.assert_same();
+}
+
+/// The event of its removal is still to come.
+#[test]
+fn a_renamed_directory_that_was_moved_away_is_a_deletion() {
+    let mut mirror = mirror();
+    mirror.executor.settings.max_delete_seen = MaxDelete::Count(5);
+    fs::remove_dir_all(mirror.source("d0")).unwrap();
+    let set = |name| [dirty_path(name)].iter().collect::<PathSet>();
+    let observed = ObservedChanges {
+        renamed_to: set("new/"),
+        deleted: set("d0/"),
+        renamed_from: set("d0/"),
+        ..ObservedChanges::default()
+    };
+    let paths = Arc::new(["d0/", "between/", "new/"].map(dirty_path).iter().collect());
+    let renames = Arc::new(["d0>between", "between>new"].map(rename));
+    let work = Work::Batch { paths, observed: Arc::new(observed), renames };
+    let all = held(mirror.run(work));
+    assert_eq!((all[0].count, all[0].reason), (11, HoldReason::Observed));
+    assert_eq!(count(&mirror), 10);
 }
 
 #[test]

@@ -37,6 +37,25 @@ fn target(mirror: &CopierFixture) -> Vec<String> {
 }
 
 #[test]
+fn an_excluded_name_of_a_file_is_not_linked_to_the_others() {
+    for whole in [true, false] {
+        let mirror = mirror("-*.x");
+        make(&mirror, "source/d/a target/d/b.x");
+        for name in ["d/b.x", "c.x", "d/e"] {
+            fs::hard_link(mirror.source("d/a"), mirror.source(name)).unwrap();
+        }
+        let copy = || if whole { mirror.full() } else { mirror.batch("d/a d/e") };
+        assert_eq!(copy(), Outcome::Done);
+        fs::write(mirror.source("d/a"), "changed").unwrap();
+        assert_eq!(copy(), Outcome::Done);
+        let read = |name| fs::read_to_string(mirror.target(name)).unwrap();
+        let read = ["d/a", "d/e", "d/b.x"].map(read);
+        assert_eq!(read, ["changed", "changed", "target/d/b.x"], "{whole}");
+        assert!(!mirror.target("c.x").exists());
+    }
+}
+
+#[test]
 fn excluded_entries_are_neither_copied_nor_deleted() {
     let all = "source/a source/a.tmp source/cache/x source/d/cache/x source/d/b.tmp source/d/b \
                target/old target/old.tmp target/cache/kept target/d/old.tmp target/d/old";

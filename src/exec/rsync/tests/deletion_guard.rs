@@ -330,6 +330,50 @@ fn a_rename_is_no_deletion() {
     assert_eq!(fixture.listed("gone"), 10);
 }
 
+/// The event of its removal is still to come.
+#[test]
+fn a_renamed_directory_that_was_moved_away_is_a_deletion() {
+    let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
+    fixture.max_delete_seen = MaxDelete::Count(5);
+    fixture.write_on_both("kept");
+    fixture.stale("old", 10);
+    let Work::Batch { paths, .. } = batch(&[b"old", b"new/"]) else { panic!() };
+    let observed = ObservedChanges {
+        renamed_to: [tree(b"new")].iter().collect(),
+        deleted: [tree(b"old")].iter().collect(),
+        renamed_from: [tree(b"old")].iter().collect(),
+        ..ObservedChanges::default()
+    };
+    let renames = Arc::new([Rename { from: tree(b"old").path, to: tree(b"new").path }]);
+    let outcome = fixture.run(Work::Batch { paths, observed: Arc::new(observed), renames });
+    assert_eq!(held(&outcome)[0].count, 11);
+    assert_eq!(fixture.listed("old"), 10);
+}
+
+#[test]
+fn the_old_name_of_a_rename_is_deleted_beside_a_new_directory() {
+    let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
+    fixture.max_delete_seen = MaxDelete::Count(100);
+    fixture.write_on_both("kept");
+    fs::write(fixture.target("old"), "").unwrap();
+    fs::write(fixture.source("new"), "").unwrap();
+    // Something is below it on the target, so its deletions are counted.
+    fixture.stale("d", 1);
+    fs::create_dir(fixture.source("d")).unwrap();
+    let Work::Batch { paths, renames, .. } = batch(&[b"old", b"new", b"d/"]) else { panic!() };
+    let entry = |path: &[u8]| DirtyPath { path: TreePath::new(path).unwrap(), scope: Scope::Entry };
+    let observed = ObservedChanges {
+        written: [tree(b"d")].iter().collect(),
+        renamed_to: [entry(b"new")].iter().collect(),
+        deleted: [entry(b"old")].iter().collect(),
+        renamed_from: [entry(b"old")].iter().collect(),
+        ..ObservedChanges::default()
+    };
+    let outcome = fixture.run(Work::Batch { paths, observed: Arc::new(observed), renames });
+    assert_eq!(outcome, Outcome::Done);
+    fixture.assert_equal();
+}
+
 fn tree(path: &[u8]) -> DirtyPath {
     DirtyPath { path: TreePath::new(path).unwrap(), scope: Scope::Tree }
 }
