@@ -219,7 +219,13 @@ impl RootMonitor {
                     changes.unmounted.push(known.point);
                     changes.mounted.push(mount.point.clone());
                 }
-                Some(known) => mount.identity = mount.identity.take().or(known.identity),
+                Some(known) => {
+                    if known.is_moved_to(&mount.point) {
+                        changes.unmounted.push(known.point);
+                        changes.mounted.push(mount.point.clone());
+                    }
+                    mount.identity = mount.identity.take().or(known.identity);
+                }
                 None => changes.mounted.push(mount.point.clone()),
             }
         }
@@ -259,6 +265,14 @@ impl RootMonitor {
 impl KnownMount {
     fn is_replaced_by(&self, other: &Self) -> bool {
         self.identity.is_some() && other.identity.is_some() && self.identity != other.identity
+    }
+
+    /// Returns true if the mount was moved to `point`. If a directory above was renamed, there is
+    /// nothing at its former mount point.
+    fn is_moved_to(&self, point: &[u8]) -> bool {
+        let is_there = |path: &Path| Dir::open_path_no_symlinks(path).is_ok();
+        let former = Path::new(OsStr::from_bytes(&self.point));
+        self.point != point && within_limit_below(former, is_there) == Some(true)
     }
 }
 

@@ -372,6 +372,37 @@ fn a_mount_below_a_renamed_directory_is_still_watched() {
 }
 
 #[test]
+fn a_mount_that_is_moved_is_reported_at_both_places() {
+    use rustix::mount::{MountPropagationFlags, mount_change, mount_move};
+    for preference in [Preference::Inotify, Preference::Fanotify] {
+        let fixture = WatchFixture::new(preference);
+        // A mount below a shared one can't be moved.
+        let Some(_root) = TempMount::tmpfs(&fixture.path("a")) else { return };
+        mount_change(fixture.path("a"), MountPropagationFlags::PRIVATE).unwrap();
+        for name in ["a/m/hidden", "a/n"] {
+            fs::create_dir_all(fixture.path(name)).unwrap();
+        }
+        let tree = fixture.tree(0, "a");
+        let Some(mut mounted) = TempMount::tmpfs(&fixture.path("a/m")) else { return };
+        fs::create_dir(fixture.path("a/m/d")).unwrap();
+        fixture.cover(tree);
+        mount_move(fixture.path("a/m"), fixture.path("a/n")).unwrap();
+        mounted.0 = fixture.path("a/n");
+        let left = std::cell::RefCell::new(vec![lost_message("m"), lost_message("n")]);
+        fixture.wait_for(|message| {
+            left.borrow_mut().retain(|it| it != message);
+            left.borrow().is_empty()
+        });
+        fixture.events();
+        for name in ["m/hidden/new", "n/d/new"] {
+            fs::create_dir(fixture.path(&format!("a/{name}"))).unwrap();
+            let expected = [(0, changed(Edit::Create, EntryKind::Directory, name))];
+            assert_eq!(fixture.events(), expected, "{preference:?}");
+        }
+    }
+}
+
+#[test]
 fn a_mount_that_was_hidden_by_another_is_watched_again() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
         let fixture = WatchFixture::new(preference);
