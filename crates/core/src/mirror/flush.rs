@@ -21,8 +21,8 @@ pub struct FlushMark {
     /// Of a scripted mirror: the events before. `None` while directories are listed whose entries
     /// belong to it.
     pub(super) end: Option<QueueMark>,
-    /// True if the source is or was not watched: when it is, all of it is marked, for changes of
-    /// any age.
+    /// True if the source is or was not watched, or not compared with a snapshot: when it is, marks
+    /// are for changes of any age.
     is_interrupted: bool,
 }
 
@@ -69,8 +69,18 @@ impl Mirror {
         }
     }
 
+    /// Returns a mark of all changes up to now.
+    pub(super) fn flush_mark(&self, path: TreePath, now: Moment) -> FlushMark {
+        FlushMark { is_interrupted: self.is_unread(), ..FlushMark::new(path, now) }
+    }
+
+    /// Returns true if marks are still to come for changes that happened before.
+    fn is_unread(&self) -> bool {
+        !self.source.is_covered() || self.awaits_comparison()
+    }
+
     pub(super) fn progress(&self, mark: &mut FlushMark, now: Moment) -> FlushProgress {
-        if !self.source.is_covered() {
+        if self.is_unread() {
             mark.is_interrupted = true;
         } else if core::mem::take(&mut mark.is_interrupted) {
             mark.since = now;

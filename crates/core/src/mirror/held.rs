@@ -1,7 +1,6 @@
 //! Deletions held for an operator.
 
 use alloc::{sync::Arc, vec::Vec};
-use core::time::Duration;
 
 use super::{
     Mirror, SyncMember,
@@ -37,10 +36,6 @@ pub(super) struct HeldGroup {
     /// True if an operator has accepted them, as they were counted.
     is_accepted: bool,
 }
-
-/// The time after the end of a job until which the event of a rename that happened during the job
-/// may arrive: what the job has found missing below the old name follows from that rename.
-pub(crate) const RENAME_EVENT_DELAY: Duration = Duration::from_secs(2);
 
 /// Way to mark a path of the queue.
 type MarkFn = fn(&mut DirtySet, &TreePath, Scope, Moment);
@@ -213,7 +208,7 @@ impl Mirror {
         scope: Scope,
         now: Moment,
     ) -> Option<HoldReason> {
-        let other = self.held.iter().filter(|group| !self.is_rename(group, from, now));
+        let other = self.held.iter().filter(|group| !self.is_rename(group, from));
         let other = other.map(|group| &group.deletions);
         let held: Vec<_> = other.clone().filter(|it| is_listed(it, from)).cloned().collect();
         // Not all names are listed.
@@ -231,13 +226,13 @@ impl Mirror {
         reason
     }
 
-    /// Returns true if this rename explains the held deletions: that of `from` itself, or what was
-    /// counted just now. Observed deletions have another explanation.
-    fn is_rename(&self, group: &HeldGroup, from: &TreePath, now: Moment) -> bool {
-        let HeldGroup { deletions, since, .. } = group;
+    /// Returns true if this rename explains the held deletions: that of `from` itself. What was
+    /// counted below it may have been missing before: that a rename came soon after the job
+    /// explains nothing. Observed deletions have another explanation.
+    fn is_rename(&self, group: &HeldGroup, from: &TreePath) -> bool {
+        let HeldGroup { deletions, .. } = group;
         deletions.reason != HoldReason::Observed
             && (deletions.names.iter().any(|name| name.contains(from))
-                || since.is_some_and(|since| now < since + RENAME_EVENT_DELAY)
                 || self.is_pending(deletions))
     }
 

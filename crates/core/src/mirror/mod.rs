@@ -21,8 +21,6 @@ use core::time::Duration;
 
 use failure::{FailedJob, FailureReasons};
 pub use flush::{FlushMark, FlushProgress};
-#[cfg(test)]
-pub(crate) use held::RENAME_EVENT_DELAY;
 use held::{CountedPaths, HeldGroup};
 use retry::RetryBackoff;
 pub use retry::{MAX_REMOTE_RETRY_WAIT, MAX_RETRY_WAIT};
@@ -426,7 +424,7 @@ impl SyncMember for Mirror {
 
     fn begin_flush(&mut self, path: TreePath, now: Moment) -> FlushMark {
         self.make_due(now);
-        FlushMark::new(path, now)
+        self.flush_mark(path, now)
     }
 
     fn retry_for_flush(&mut self, now: Moment) {

@@ -17,7 +17,7 @@ use crate::{
     guard::MaxDelete,
     input::TargetLink,
     job::{DirtyPath, HeldDeletions, HoldReason, JobEnd, JobId, Outcome, Rename, Scope},
-    mirror::{DaemonAction, Insist, Mirror, MirrorSettings, RENAME_EVENT_DELAY, SyncMember},
+    mirror::{DaemonAction, Insist, Mirror, MirrorSettings, SyncMember},
     path::TreePath,
     queue::Debounce,
     sim::{
@@ -293,7 +293,7 @@ impl GuardedWorld {
     fn was_observed(&self, path: &TreePath, since: Moment) -> bool {
         let mut renames = self.renames.iter();
         self.deleted.iter().any(|it| it.contains(path))
-            || renames.any(|(it, at)| *at < since + RENAME_EVENT_DELAY && it.from.contains(path))
+            || renames.any(|(it, at)| *at <= since && it.from.contains(path))
     }
 
     fn is_quiet(&self) -> bool {

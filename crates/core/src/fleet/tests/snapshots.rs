@@ -1,6 +1,7 @@
 //! First transfers that are reduced to the differences from a snapshot.
 
 use super::*;
+use crate::flush::{FlushPath, FlushRequest};
 use crate::snapshot::{DifferenceKind, SourceComparison, SourceDifference, Unconfirmed};
 
 fn with_snapshots() -> Fleet {
@@ -45,6 +46,30 @@ fn only_differences_are_transferred() {
          1200 0 write a                   ->
          1300                             -> start 0 /a",
     );
+}
+
+#[test]
+fn a_flush_during_the_comparison_waits_for_what_it_finds() {
+    let mut fleet = with_snapshots();
+    let mut effects = Vec::new();
+    let mut send_at = |fleet: &mut Fleet, words: &[&str], seconds| {
+        let now = Moment::new(Duration::from_secs(seconds));
+        effects.clear();
+        send(fleet, words, now, &mut effects);
+        fleet.advance(now, &mut effects);
+        effects.iter().map(show).filter(|it| it.starts_with("flushed")).collect::<Vec<_>>()
+    };
+    send_at(&mut fleet, &["begin"], 0);
+    send_at(&mut fleet, &["covered", "0"], 1);
+    let paths = vec![FlushPath { mirror: MirrorId(0), path: TreePath::root() }];
+    let flush = Input::Flush(FlushRequest { id: 7, paths, until: None });
+    fleet.handle(flush, Moment::new(Duration::from_secs(2)), &mut Vec::new());
+    assert!(send_at(&mut fleet, &["compared", "0", "w:/a"], 3).is_empty());
+    let first = send_at(&mut fleet, &["job", "0", "but", "/a"], 4);
+    assert!(first.is_empty(), "a first failure: {first:?}");
+    fleet.advance(Moment::new(Duration::from_secs(5)), &mut Vec::new());
+    let [end] = &send_at(&mut fleet, &["job", "1", "but", "/a"], 6)[..] else { panic!() };
+    assert!(end.contains("PathsFailed"), "{end}");
 }
 
 #[test]
