@@ -8,6 +8,7 @@ use mirror_core::{
     effect::Effect,
     fs_event::MirrorId,
     input::{Input, Signal},
+    job::HeldDeletions,
 };
 
 use super::{
@@ -158,6 +159,26 @@ impl Engine {
         }
     }
 
+    /// Carries the identities of sources and targets over to these syncs. One that was removed by
+    /// an earlier reload continues with its notes, as after a restart. Returns the deletions that
+    /// were held for each such sync.
+    fn restore_roots(&mut self, changes: &[SyncChange]) -> Vec<Vec<HeldDeletions>> {
+        let mut restore = |change: &SyncChange| {
+            let has_predecessor = change.inherit_accepted_roots(&self.registry);
+            let (SyncChange::Add(instance), Some(snapshots)) = (change, &mut self.snapshots) else {
+                return Vec::new();
+            };
+            if !has_predecessor {
+                snapshots.restore_source(instance);
+            }
+            let endpoints = |it: &SyncInstance| (it.source.path().to_owned(), it.target_text());
+            let was_there =
+                self.registry.iter().any(|(_, it)| endpoints(it) == endpoints(instance));
+            if was_there { Vec::new() } else { snapshots.held(instance) }
+        };
+        changes.iter().map(&mut restore).collect()
+    }
+
     /// Replaces the mirrors by these, in this order, and logs the changes.
     fn replace(&mut self, changes: Vec<SyncChange>, effects: &mut Vec<Effect>) -> ReloadCounts {
         let kept: BTreeSet<MirrorId> = changes.iter().filter_map(SyncChange::kept_mirror).collect();
@@ -176,10 +197,9 @@ impl Engine {
         }
         let replacement = |change: &SyncChange| change.replacement(&self.registry, &kept);
         let replacements = changes.iter().map(replacement).collect();
-        for change in &changes {
-            change.inherit_accepted_source(&self.registry);
-        }
-        let paused = self.paused_syncs();
+        self.save_removed_notes(&kept);
+        let returning = self.restore_roots(&changes);
+        let pauses = self.sync_pauses();
         let ids = self.fleet.replace(replacements, self.now(), effects);
         for (change, id) in changes.into_iter().zip(&ids) {
             match change {
@@ -188,10 +208,15 @@ impl Engine {
                 SyncChange::Add(instance) => self.registry.insert(*id, *instance),
             }
         }
+        for (id, held) in ids.iter().zip(returning) {
+            if let Some(mirror) = self.fleet.mirror_mut(*id) {
+                mirror.restore_held(held);
+            }
+        }
         self.bind_scripts(&ids, |mirror| !kept.contains(&mirror));
         self.registry.set_order(ids);
         self.update_control_syncs();
-        self.pause_again(&paused, effects);
+        self.pause_again(&pauses, effects);
         self.calendar.schedule(self.registry.crontabs(), Zoned::now());
         counts
     }

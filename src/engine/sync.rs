@@ -111,6 +111,15 @@ impl SyncInstance {
         if is_same { self.learned.clone() } else { LearnedState::default() }
     }
 
+    /// Continues with what another sync knows of the target, if it is the same directory of this
+    /// machine.
+    pub(super) fn inherit_target(&self, before: &Self) {
+        let known = before.learned.target_identity(before.config.kind);
+        if let (Some(ours), Some(known)) = (self.learned.target_identity(self.config.kind), known) {
+            ours.inherit(&known);
+        }
+    }
+
     /// Replaces the configuration; the source stays the same.
     ///
     /// # Errors

@@ -66,10 +66,11 @@ pub(super) fn sync_changes(
 
 impl SyncChange {
     /// Carries the accepted source of the previous sync on the same path over to this one, unless
-    /// the user has just accepted another: reloading a file says nothing about a source.
-    pub(super) fn inherit_accepted_source(&self, registry: &SyncRegistry) {
+    /// the user has just accepted another, and what is known of its local target: reloading a file
+    /// says nothing about either. Returns false if there was no such sync.
+    pub(super) fn inherit_accepted_roots(&self, registry: &SyncRegistry) -> bool {
         let (instance, before) = match self {
-            Self::Keep(..) => return,
+            Self::Keep(..) => return true,
             Self::Update(id, instance) => (instance, registry.get(*id)),
             Self::Add(instance) => {
                 let sync = &instance.config;
@@ -77,14 +78,19 @@ impl SyncChange {
                     it.config.source == sync.source
                         || have_same_configured_endpoints(&it.config, sync)
                 };
-                let before = registry.iter().map(|(_, it)| it).filter(is_like);
+                let before: Vec<_> = registry.iter().map(|(_, it)| it).filter(is_like).collect();
+                for before in &before {
+                    instance.inherit_target(before);
+                }
                 (
                     instance,
-                    before.max_by_key(|it| endpoints(&it.config) == endpoints(&instance.config)),
+                    before
+                        .into_iter()
+                        .max_by_key(|it| endpoints(&it.config) == endpoints(&instance.config)),
                 )
             }
         };
-        let Some(before) = before else { return };
+        let Some(before) = before else { return false };
         match self {
             Self::Add(_) => instance.source.inherit(&before.source),
             Self::Keep(..) | Self::Update(..) => {
@@ -94,6 +100,7 @@ impl SyncChange {
         if accepts_any_source(&instance.config) && !accepts_any_source(&before.config) {
             let _ = instance.look_at_source(SourceRoot::accept);
         }
+        true
     }
 
     /// Returns the replacement that the fleet makes for this change. `kept` are the mirrors that

@@ -36,7 +36,7 @@ pub(crate) struct TargetIdentity {
     record: Mutex<TargetRecord>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct TargetRecord {
     /// True if the target existed at the end of a successful job.
     was_present: bool,
@@ -81,6 +81,14 @@ impl TargetIdentity {
     /// Returns the path of the target, if it is on this machine.
     pub(super) fn path(&self) -> Option<&Path> {
         self.path.as_deref()
+    }
+
+    /// Continues with what `other` knows, if that is of a target at the same path on this machine.
+    pub(crate) fn inherit(&self, other: &Self) {
+        if self.path.is_some() && self.path == other.path {
+            let known = other.record().clone();
+            *self.record() = known;
+        }
     }
 
     /// Observes the target before a job. If it was lost, a full sync replaces the `work`.

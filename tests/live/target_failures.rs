@@ -22,6 +22,7 @@ in_both_modes!(
     held_deletions_are_carried_out_once_permitted,
     observed_deletions_stay_held_through_renames_and_full_transfers,
     deletions_are_held_no_longer_when_the_target_is_replaced,
+    other_rules_do_not_make_a_foreign_target_ours,
 );
 
 /// A mirror whose configuration can be changed while its daemon runs.
@@ -122,6 +123,23 @@ fn deletions_are_held_no_longer_when_the_target_is_replaced(mode: TransferMode) 
     daemon.wait_mirrored(mode, &test.source, &test.target);
     daemon.wait_until("none are held", || test.status().contains("in sync"));
     daemon.wait_for_log("no deletions are held any more");
+}
+
+fn other_rules_do_not_make_a_foreign_target_ours(mode: TransferMode) {
+    needs!(mode.requirement());
+    let test = HeldDeletionTest::new(mode);
+    fill(&test.source, &["a"], 10);
+    let daemon = test.start("maxDelete = 30");
+    fs::rename(&test.target, test.sandbox.path("aside")).unwrap();
+    fill(&test.target, &["foreign"], 4);
+    fs::write(test.source.join("new"), "").unwrap();
+    daemon.wait_until("they are held", || test.status().contains("5 deletions held"));
+    test.reload(&daemon, "maxDelete = 30, exclude = { 'later' }");
+    daemon.wait_for_log("begins anew");
+    daemon.wait_until("everything is compared", || {
+        daemon.log().matches("Startup of").count() > 1 && test.status().contains("deletions held")
+    });
+    assert_eq!(test.listed("foreign"), 4, "{}", daemon.log());
 }
 
 /// Holds deletions of several batches, with several paths in one of them, observed and unobserved.

@@ -41,7 +41,7 @@ use activity::{Activity, TransferCounts};
 use clock::WallClock;
 pub(super) use explain::PathLookup;
 use flush::PendingFlushes;
-use selection::labels;
+use selection::{SyncPause, labels};
 
 /// Number of batches of each sync in a history, unless another one is requested.
 const DEFAULT_HISTORY: usize = 20;
@@ -120,18 +120,23 @@ impl Engine {
         self.control.activity.set_syncs(labels.into_iter());
     }
 
-    /// The names of the syncs that are paused.
-    pub(super) fn paused_syncs(&self) -> BTreeSet<String> {
-        let paused = labels(&self.registry)
-            .into_iter()
-            .filter(|(id, _)| self.fleet.member(*id).is_some_and(|member| member.is_paused()));
-        paused.map(|(_, name)| name).collect()
+    /// Returns which syncs are paused, for [`pause_again`](Self::pause_again).
+    pub(super) fn sync_pauses(&self) -> Vec<SyncPause> {
+        let labels = labels(&self.registry);
+        let pauses = self.registry.iter().map(|(id, instance)| SyncPause {
+            endpoints: (instance.config.source_as_given.clone(), instance.config.target.clone()),
+            label: labels.get(&id).cloned().unwrap_or_default(),
+            is_paused: self.fleet.member(id).is_some_and(|member| member.is_paused()),
+        });
+        pauses.collect()
     }
 
-    /// Pauses the syncs of these names, before they start anything.
-    pub(super) fn pause_again(&mut self, names: &BTreeSet<String>, effects: &mut Vec<Effect>) {
-        for (id, name) in labels(&self.registry) {
-            if names.contains(&name) {
+    /// Pauses the syncs that were paused before a reload, before they start anything.
+    pub(super) fn pause_again(&mut self, before: &[SyncPause], effects: &mut Vec<Effect>) {
+        let now = self.sync_pauses();
+        let ids: Vec<_> = self.registry.iter().map(|(id, _)| id).collect();
+        for (id, sync) in ids.into_iter().zip(&now) {
+            if sync.was_paused(before, &now) {
                 self.fleet.handle(Input::SetPaused(id, true), self.now(), effects);
             }
         }

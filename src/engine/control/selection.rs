@@ -1,6 +1,6 @@
 //! Selection of syncs by name, target or path.
 
-use std::{collections::BTreeMap, os::unix::ffi::OsStrExt};
+use std::{collections::BTreeMap, ffi::OsString, os::unix::ffi::OsStrExt, path::PathBuf};
 
 use mirror_core::{
     fs_event::MirrorId,
@@ -40,6 +40,35 @@ pub(super) fn labels(registry: &SyncRegistry) -> BTreeMap<MirrorId, String> {
         labels.insert(id, label);
     }
     labels
+}
+
+/// A sync, and whether a person has paused it.
+#[derive(Debug)]
+pub(in crate::engine) struct SyncPause {
+    /// The configured source, and the target.
+    pub(super) endpoints: (PathBuf, OsString),
+    pub(super) label: String,
+    pub(super) is_paused: bool,
+}
+
+impl SyncPause {
+    /// Returns true if this is one of the syncs that were paused, given those `before` a reload and
+    /// those after it: the one with the same source and target, whatever its name, or else the one
+    /// with the same name.
+    pub(super) fn was_paused(&self, before: &[Self], now: &[Self]) -> bool {
+        let is_only = |syncs: &[Self], sync: &Self| {
+            syncs.iter().filter(|it| it.endpoints == sync.endpoints).count() == 1
+        };
+        let is_matched = |sync: &Self| is_only(before, sync) && is_only(now, sync);
+        let is_same = |it: &&Self| {
+            if is_matched(self) {
+                it.endpoints == self.endpoints
+            } else {
+                it.label == self.label && !is_matched(it)
+            }
+        };
+        before.iter().find(is_same).is_some_and(|it| it.is_paused)
+    }
 }
 
 /// Returns true if this is the default name of a sync.
@@ -154,6 +183,33 @@ mod tests {
         assert_eq!(found(b"/link/a").unwrap(), "/a");
         assert_eq!(found(b"/srv/www2"), None);
         assert_eq!(found(b"/srv"), None);
+    }
+
+    #[test]
+    fn a_pause_follows_source_and_target_and_else_the_name() {
+        let sync = |text: &str| {
+            let words: Vec<_> = text.split(' ').collect();
+            SyncPause {
+                endpoints: (words[0].into(), words[1].into()),
+                label: words[2].into(),
+                is_paused: words.get(3).is_some(),
+            }
+        };
+        let syncs = |text: &str| text.split(", ").map(sync).collect::<Vec<_>>();
+        let paused = |before: &str, now: &str| {
+            let (before, now) = (syncs(before), syncs(now));
+            let paused = now.iter().filter(|it| it.was_paused(&before, &now));
+            paused.map(|it| it.label.clone()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(paused("s t x paused", "s t x"), "x");
+        assert_eq!(paused("s t x paused", "s t y"), "y");
+        assert_eq!(paused("s t x paused", "s u x"), "x");
+        assert_eq!(paused("s t x paused, s u y", "s u x, s t y"), "y");
+        assert_eq!(paused("s t x paused", "s u y"), "");
+        // Another one has the name of one that continues.
+        assert_eq!(paused("s t x paused", "s t y, s u x"), "y");
+        // Scripts without a target differ in their names only.
+        assert_eq!(paused("s - x paused, s - y", "s - y, s - x"), "x");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{RETRY_PAUSE, Snapshots, SourceSnapshots};
 use crate::{
-    engine::Engine,
+    engine::{Engine, sync::SyncInstance},
     exec::source_root::SourceNote,
     hex,
     report::Category,
@@ -72,21 +72,25 @@ impl Engine {
     /// sources are accepted.
     pub(in crate::engine) fn restore_notes(&mut self) {
         let Some(snapshots) = &mut self.snapshots else { return };
-        let (boot, is_full) = (snapshots.boot.clone(), snapshots.is_full);
-        for (id, instance) in self.registry.iter().filter(|(_, it)| it.has_snapshots) {
-            let path = instance.source.path();
-            let notes = snapshots.notes(path);
-            let Some(note) = notes.syncs.iter().find(|it| it.target == instance.target_text())
-            else {
-                continue;
-            };
-            if !is_full {
-                instance.source.restore(&note.source, notes.boot == boot);
+        for (id, instance) in self.registry.iter() {
+            if !snapshots.is_full {
+                snapshots.restore_source(instance);
             }
-            let held: Vec<_> = note.held.iter().filter_map(HeldNote::deletions).collect();
             if let Some(mirror) = self.fleet.mirror_mut(id) {
-                mirror.restore_held(held);
+                mirror.restore_held(snapshots.held(instance));
             }
+        }
+    }
+
+    /// Stores the notes on the syncs that a reload removes: it may be undone.
+    pub(in crate::engine) fn save_removed_notes(&mut self, kept: &BTreeSet<MirrorId>) {
+        let removed =
+            self.registry.iter().filter(|(id, it)| !kept.contains(id) && it.has_snapshots);
+        let paths: BTreeSet<PathBuf> =
+            removed.map(|(_, instance)| instance.source.path().to_owned()).collect();
+        let now = self.now();
+        for path in paths {
+            self.save_notes(&path, now);
         }
     }
 
@@ -112,9 +116,13 @@ impl Engine {
 
     /// Stores the notes on a source, if they have changed.
     fn save_notes(&mut self, path: &Path, now: Moment) {
-        let syncs: Vec<_> =
+        let mut syncs: Vec<_> =
             self.members_of(path).filter_map(|(id, _)| self.sync_note(id)).collect();
         let Some(snapshots) = &mut self.snapshots else { return };
+        let others = snapshots.notes(path).syncs.into_iter();
+        let others: Vec<_> =
+            others.filter(|it| syncs.iter().all(|sync| sync.target != it.target)).collect();
+        syncs.extend(others);
         let boot = snapshots.boot.clone();
         let source = Escaped(path.as_os_str().as_bytes()).to_string();
         let notes = SourceNotes { source, boot, syncs };
@@ -167,6 +175,33 @@ impl SourceSnapshots {
 }
 
 impl Snapshots {
+    /// Continues with the identity of a source that was noted for this sync.
+    pub(in crate::engine) fn restore_source(&mut self, instance: &SyncInstance) {
+        let boot = self.boot.clone();
+        if let Some((note, noted_at)) = self.sync_note(instance) {
+            instance.source.restore(&note.source, noted_at == boot);
+        }
+    }
+
+    /// Returns the held deletions that were noted for this sync.
+    pub(in crate::engine) fn held(&mut self, instance: &SyncInstance) -> Vec<HeldDeletions> {
+        let note = self.sync_note(instance);
+        note.map_or_else(Vec::new, |(note, _)| {
+            note.held.iter().filter_map(HeldNote::deletions).collect()
+        })
+    }
+
+    /// Returns the note on a sync, and the boot in which it was written.
+    fn sync_note(&mut self, instance: &SyncInstance) -> Option<(SyncNote, String)> {
+        if !instance.has_snapshots {
+            return None;
+        }
+        let notes = self.notes(instance.source.path());
+        let target = instance.target_text();
+        let note = notes.syncs.into_iter().find(|it| it.target == target)?;
+        Some((note, notes.boot))
+    }
+
     /// Returns the notes of the last run on a source. If they can't be used, which is logged, there
     /// are none.
     fn notes(&mut self, path: &Path) -> SourceNotes {

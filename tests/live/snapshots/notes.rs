@@ -16,6 +16,7 @@ in_both_modes!(
     a_lost_file_system_is_protected_without_a_snapshot,
     deletions_that_nobody_has_seen_are_held_over_restarts,
     deletions_that_were_seen_are_held_over_restarts,
+    a_sync_that_is_removed_and_added_by_reloads_continues_as_after_a_restart,
     another_file_system_in_place_of_the_source_waits_for_a_decision,
     a_full_transfer_on_request_accepts_the_present_source,
     a_source_that_was_replaced_on_its_file_system_is_transferred,
@@ -141,6 +142,35 @@ fn deletions_that_were_seen_are_held_over_restarts(mode: TransferMode) {
     restarts.wait_held(&daemon, 10);
     Restarts::kill(daemon);
     restarts.check_held(10);
+}
+
+fn a_sync_that_is_removed_and_added_by_reloads_continues_as_after_a_restart(mode: TransferMode) {
+    let mut restarts = Restarts::with_socket(mode);
+    restarts.more = "maxDelete = 50, maxDeleteSeen = 5".into();
+    restarts.sandbox.create_dir("other");
+    let all = restarts.config();
+    let (settings, sync) = all.split_once('\n').unwrap();
+    let other = "sync{ default.direct, source = '@/other', target = '@/mirror' }";
+    let both = format!("{settings}\n{sync}\n{other}");
+    let daemon = restarts.sandbox.daemon().config(&both, 2).start();
+    daemon.wait_live();
+    daemon.wait_mirrored(mode, &restarts.source, &restarts.target);
+    fs::remove_dir_all(restarts.source.join("a")).unwrap();
+    restarts.wait_held(&daemon, 10);
+    for (config, count) in [(format!("{settings}\n{other}"), 1), (both, 2)] {
+        restarts.sandbox.write_config(&config);
+        daemon.signal(rustix::process::Signal::HUP);
+        daemon.wait_until("the reload is done", || {
+            let status: serde_json::Value =
+                serde_json::from_str(&restarts.ctl(&["status", "--json"])).unwrap();
+            status["syncs"].as_array().unwrap().len() == count
+        });
+    }
+    restarts.ctl(&["flush", "--timeout", "5"]);
+    restarts.wait_held(&daemon, 10);
+    assert!(restarts.target.join("a/file0").exists());
+    restarts.release();
+    daemon.wait_mirrored(mode, &restarts.source, &restarts.target);
 }
 
 impl Restarts {
