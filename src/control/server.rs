@@ -41,6 +41,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Interval of the attempts to lock a directory.
 const LOCK_POLL: Duration = Duration::from_millis(10);
 
+/// Longest time for which a forked child may take to execute its program.
+const FORK_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// A request with the way of its answer.
 #[derive(Debug)]
 pub struct ControlRequest {
@@ -139,6 +142,7 @@ impl ControlSocket {
         let shown = Escaped(spec.path.as_os_str().as_bytes()).to_string();
         let failed = |error: io::Error| format!("cannot create the socket {shown}: {error}");
         create_directory(spec).map_err(failed)?;
+        await_forked(&spec.path);
         // Until the socket is there, for daemons that start at the same time.
         let _lock = lock_directory(&spec.path).map_err(failed)?;
         if is_served(&spec.path) {
@@ -176,6 +180,15 @@ impl Drop for ControlSocket {
             // It may have been removed with its directory meanwhile.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Waits for a moment while somebody listens at this path: a child that a killed daemon has just
+/// forked has its listener until its program is executed.
+fn await_forked(path: &Path) {
+    let began = Instant::now();
+    while is_served(path) && began.elapsed() < FORK_TIMEOUT {
+        thread::sleep(LOCK_POLL);
     }
 }
 

@@ -106,6 +106,25 @@ fn a_socket_is_private_and_removed_at_the_end() {
     drop(dir);
 }
 
+/// The listener of a killed daemon is open for as long as a child has not executed its program.
+#[test]
+fn a_listener_that_is_about_to_vanish_is_waited_for() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("socket");
+    let former = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let (is_asked, asked) = std::sync::mpsc::channel();
+    let end = thread::spawn(move || {
+        // The first attempt is seen before the listener goes.
+        is_asked.send(former.accept().is_ok()).unwrap();
+        drop(former);
+    });
+    let spec = SocketSpec { path, group: None, is_read_only: false };
+    let socket = ControlSocket::serve(&spec, Arc::new(|_| ()));
+    end.join().unwrap();
+    assert!(asked.recv().unwrap());
+    socket.unwrap();
+}
+
 #[test]
 fn a_socket_that_was_left_over_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
