@@ -11,7 +11,7 @@ use std::{
 use mirror_core::{
     filter::Filter,
     fs_event::EntryKind,
-    guard::{DeletionTerms, MaxDelete},
+    guard::DeletionTerms,
     job::{DirtyPath, Failure, HeldDeletions, Outcome, Rename, Scope, Work},
     path::TreePath,
     plan::direct::DirectOptions,
@@ -27,7 +27,7 @@ use super::{
     DirectExecutor,
     applied_renames::AppliedRenames,
     capabilities::TargetCapabilities,
-    deletions::{CountedDeletions, Deletion, DeletionClass},
+    deletions::{CountedDeletions, DeletionClass},
     error::EntryError,
     hardlink_search::HardlinkSearch,
     options, path_text,
@@ -35,7 +35,7 @@ use super::{
     warnings::WarningTopic,
 };
 use crate::{
-    exec::{hardlink_walk::HardlinkWalk, lock, lookup::has_lost_new_name},
+    exec::{hardlink_walk::HardlinkWalk, lock},
     report::Category,
 };
 
@@ -54,7 +54,7 @@ pub(super) struct CopyJob<'a> {
     /// Changes that watch events reported for the paths of the job.
     pub(super) observed: &'a ObservedChanges,
     /// Renames in the source that led to the work, in their order.
-    renames: &'a [Rename],
+    pub(super) renames: &'a [Rename],
     /// True if extraneous entries are deleted.
     pub(super) delete: bool,
     /// True if anything is, or was, mounted inside the source.
@@ -324,36 +324,8 @@ impl<'a> CopyJob<'a> {
         self.hardlink_search.names(walk, inode)
     }
 
-    /// Decides on the deletion of a target entry that the source lacks.
-    pub(super) fn deletion(&self, path: &TreePath, kind: EntryKind) -> Deletion {
-        if !self.delete || self.protects(path, kind) || self.is_unmounted(path) {
-            return Deletion::Never;
-        }
-        let is_renamed = self.observed.renamed_from.has_at_or_above(path);
-        // A rename is no deletion.
-        if is_renamed && !has_lost_new_name(&self.source, self.renames, path) {
-            return Deletion::Now;
-        }
-        if is_renamed || self.observed.is_deleted(path) {
-            return match self.executor.settings.max_delete_seen {
-                MaxDelete::Unlimited => Deletion::Now,
-                MaxDelete::Share(_) | MaxDelete::Count(_) => {
-                    self.observed_deletions.decide(DeletionClass::Observed)
-                }
-            };
-        }
-        self.unobserved_deletions.decide(DeletionClass::Unobserved)
-    }
-
-    pub(super) const fn counted_deletions(&self, class: DeletionClass) -> &CountedDeletions {
-        match class {
-            DeletionClass::Observed => &self.observed_deletions,
-            DeletionClass::Unobserved => &self.unobserved_deletions,
-        }
-    }
-
     /// Returns true if the target entry at this path must not be deleted.
-    fn protects(&self, path: &TreePath, kind: EntryKind) -> bool {
+    pub(super) fn protects(&self, path: &TreePath, kind: EntryKind) -> bool {
         options::is_backup(self.options(), path, kind) || self.filter().protects(path, kind)
     }
 

@@ -18,6 +18,7 @@ mod attributes;
 mod backup;
 mod capabilities;
 mod copy_job;
+mod deletion_choice;
 mod deletions;
 mod dir_cache;
 mod dir_context;
