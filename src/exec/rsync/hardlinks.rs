@@ -10,7 +10,12 @@ use std::{
 };
 
 use hashbrown::HashMap;
-use mirror_core::{fs_event::EntryKind, job::Outcome, path::TreePath, plan::rsync::TransferPaths};
+use mirror_core::{
+    fs_event::EntryKind,
+    job::{DirtyPath, Failure, Outcome, Scope},
+    path::TreePath,
+    plan::rsync::TransferPaths,
+};
 
 use super::{
     call_paths::CallPaths, deletion_guard::GuardedTransfer, link_groups::LinkGroups, run::RsyncRun,
@@ -46,6 +51,15 @@ struct RsyncLinkNames {
     next_search: Option<Instant>,
 }
 
+/// Other names of hard-linked files.
+#[derive(Debug, Default)]
+struct LinkSearch {
+    /// Those that are known.
+    names: Vec<SurveyedEntry>,
+    /// Files with others that are to be searched later.
+    postponed: Vec<TreePath>,
+}
+
 impl RsyncRun<'_> {
     /// Starts to track these hard-linked files, if links are preserved.
     pub(super) fn track_link_groups<'e>(
@@ -73,8 +87,9 @@ impl RsyncRun<'_> {
     }
 
     /// Returns the other names of the surveyed hard-linked files: each of them has changed, too.
+    /// Files whose names can't be searched yet fail, so that they are tried again.
     pub(super) fn other_names(
-        &self,
+        &mut self,
         found: &Survey,
         in_trees: &[SurveyedEntry],
     ) -> Vec<SurveyedEntry> {
@@ -86,9 +101,14 @@ impl RsyncRun<'_> {
         let entries: Vec<SurveyedEntry> = entries().cloned().collect();
         let should_continue = || !self.cancel.is_cancelled();
         let walk = self.hardlink_walk(&should_continue);
-        let mut others = self.executor.state.links.other_names(walk, &entries, together);
-        others.retain(|entry| !found.trees.iter().any(|tree| tree.contains(&entry.path)));
-        others
+        let LinkSearch { mut names, postponed } =
+            self.executor.state.links.other_names(walk, &entries, together);
+        names.retain(|entry| !found.trees.iter().any(|tree| tree.contains(&entry.path)));
+        self.failed.extend(postponed.into_iter().map(|path| {
+            let why = format!("the other names of the hard-linked file {path} are searched later");
+            (DirtyPath { path, scope: Scope::Entry }, Failure::new(why))
+        }));
+        names
     }
 
     fn hardlink_walk<'w>(&'w self, should_continue: &'w dyn Fn() -> bool) -> HardlinkWalk<'w> {
@@ -118,17 +138,18 @@ impl RsyncRun<'_> {
 
 impl RsyncLinkIndex {
     /// Returns the other names of the files among `entries`. With `all`, a search is made at any
-    /// cost, since the names must be transferred together.
-    pub(super) fn other_names(
+    /// cost, since the names must be transferred together. Otherwise it has to wait for the pause
+    /// after the last one.
+    fn other_names(
         &self,
         walk: HardlinkWalk<'_>,
         entries: &[SurveyedEntry],
         all: bool,
-    ) -> Vec<SurveyedEntry> {
+    ) -> LinkSearch {
         let linked: Vec<(&TreePath, LinkedInode)> =
             entries.iter().filter_map(|entry| Some((&entry.path, entry.linked?))).collect();
         if linked.is_empty() {
-            return Vec::new();
+            return LinkSearch::default();
         }
         let mut known = lock(&self.known);
         for (path, file) in &linked {
@@ -137,7 +158,12 @@ impl RsyncLinkIndex {
         let mut found = known.alive(walk, &linked);
         let missing = known.missing(&found, &linked);
         let may = all || known.next_search.is_none_or(|next| next <= Instant::now());
-        if !missing.is_empty() && may {
+        let mut postponed = Vec::new();
+        if !missing.is_empty() && !may {
+            let is_missing = |file| missing.contains(file);
+            let paths = linked.iter().filter(|(_, file)| is_missing(file));
+            postponed.extend(paths.map(|(path, _)| (*path).clone()));
+        } else if !missing.is_empty() {
             known.search(walk, &missing);
             found = known.alive(walk, &linked);
             for file in known.missing(&found, &linked) {
@@ -147,7 +173,15 @@ impl RsyncLinkIndex {
         drop(known);
         let listed: BTreeSet<&TreePath> = entries.iter().map(|entry| &entry.path).collect();
         found.retain(|entry| !listed.contains(&entry.path));
-        found
+        LinkSearch { names: found, postponed }
+    }
+}
+
+#[cfg(test)]
+impl RsyncLinkIndex {
+    /// Lets the next search wait for so long.
+    pub(super) fn pause_searches(&self, pause: Duration) {
+        lock(&self.known).next_search = Some(Instant::now() + pause);
     }
 }
 

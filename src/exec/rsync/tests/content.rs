@@ -67,6 +67,25 @@ fn a_full_transfer_compares_fractions_of_seconds() {
 }
 
 #[test]
+fn a_change_waits_for_the_search_for_the_other_names() {
+    let Some(fixture) = RsyncFixture::with_rsync() else { return };
+    fs::create_dir(fixture.source("d")).unwrap();
+    fs::write(fixture.source("a"), "1").unwrap();
+    fs::hard_link(fixture.source("a"), fixture.source("d/b")).unwrap();
+    let executor = fixture.executor();
+    let run = |work| executor.run(&mut job(work), &CancelToken::default());
+    assert_eq!(run(Work::full()), Outcome::Done);
+    fs::write(fixture.source("a"), "changed").unwrap();
+    executor.state.links.pause_searches(Duration::from_mins(10));
+    let outcome = run(written(&[b"a"]));
+    assert_eq!(failed_paths(&outcome), ["/a Entry"]);
+    assert_eq!(fs::read(fixture.target("a")).unwrap(), b"changed");
+    executor.state.links.pause_searches(Duration::ZERO);
+    assert_eq!(run(batch(&[b"a"])), Outcome::Done);
+    fixture.assert_equal();
+}
+
+#[test]
 fn a_change_through_one_hard_link_updates_all_names() {
     for kept in [true, false] {
         let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
