@@ -16,9 +16,11 @@ use crate::{
     exec::{
         Executor,
         hook::{HookAction, LastHookFailure, WithHook},
+        outdated_mark::WithOutdatedMark,
         process::child::{ChildOutput, ChildProgram},
         source_root::SourceRoot,
         target_check::WithTargetCheck,
+        target_identity::TargetIdentity,
     },
     report::Log,
 };
@@ -36,6 +38,17 @@ pub(super) fn with_target_check(
     let path = base_dir.join(&target);
     let check = move || refuse_conflict(&source, &target, &path, &filters);
     Arc::new(WithTargetCheck::new(executor, check))
+}
+
+/// Returns an executor that outdates the mark of a target whose changes are noted in no snapshot.
+pub(super) fn with_outdated_mark(
+    executor: Arc<dyn Executor>,
+    target: Option<Arc<TargetIdentity>>,
+) -> Arc<dyn Executor> {
+    match target {
+        Some(target) => Arc::new(WithOutdatedMark::new(executor, target)),
+        None => executor,
+    }
 }
 
 /// Returns an executor that calls the hook of the sync, if it has one, and notes its last failure.

@@ -11,6 +11,7 @@ use std::{
 use mirror_core::{
     fleet::MirrorSpec,
     fs_event::MirrorId,
+    guard::ReplacedSource,
     input::TargetLink,
     mirror::{Connection, Insist, MirrorSettings, scripted::ScriptSettings},
     path::{Escaped, TreePath},
@@ -22,7 +23,7 @@ use mirror_platform::answers::within_limit_below;
 use rustix::process::geteuid;
 
 use super::{
-    around_jobs::{with_hook, with_target_check},
+    around_jobs::{with_hook, with_outdated_mark, with_target_check},
     learned::{LearnedState, SharedRsyncState},
     on_synced::OnSyncedSender,
     remote_shell::RemoteShell,
@@ -163,11 +164,13 @@ impl SyncInstance {
             }
         };
         let hook_failure = LastHookFailure::default();
+        let has_snapshots = context.has_snapshots && sync.init && executor.is_some();
         let executor = executor.map(|executor| {
+            let unnoted = (!has_snapshots).then(|| learned.target_identity(sync.kind)).flatten();
+            let executor = with_outdated_mark(executor, unnoted);
             let executor = with_target_check(executor, &sync, &source, &context.base_dir);
             with_hook(executor, &sync, &hook_failure, &context.on_synced, log)
         });
-        let has_snapshots = context.has_snapshots && sync.init && executor.is_some();
         let config = sync;
         Ok(Self {
             config,
@@ -235,6 +238,7 @@ impl SyncInstance {
             name: self.target_text(),
             settings: settings_hash(&self.config),
             is_trusted: self.config.trust_target,
+            keeps_times: self.config.replaced_source == ReplacedSource::Budget,
             identity: self.learned.target_identity(self.config.kind),
             remote_mark: self.mark.clone(),
             entries: self.learned.entry_count(self.config.kind),

@@ -8,6 +8,7 @@ mod inode;
 mod lookup;
 mod nested_mounts;
 mod observed_holds;
+pub(crate) mod outdated_mark;
 pub(crate) mod process;
 pub(crate) mod rsync;
 pub(crate) mod source_root;

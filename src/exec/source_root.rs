@@ -747,6 +747,15 @@ mod tests {
         let other = TestMount::bind(&fixture.at("other"), &fixture.at("s/b/m")).unwrap();
         assert_eq!(absent(), "/b/m");
         drop(other);
+        let again = TestMount::bind(&fixture.at("disk"), &fixture.at("s/b/m")).unwrap();
+        // The files of the other one are on the target, too.
+        assert_eq!(absent(), "/b/m");
+        drop(again);
+        let other = TestMount::bind(&fixture.at("other"), &fixture.at("s/b/m")).unwrap();
+        assert_eq!(absent(), "/b/m");
+        drop(other);
+        assert_eq!(absent(), "/b/m");
+        assert_eq!(fixture.source.accept_lost_mounts().len(), 2);
         let _again = TestMount::bind(&fixture.at("disk"), &fixture.at("s/b/m")).unwrap();
         assert_eq!(absent(), "");
         // Hidden by another mount.

@@ -89,6 +89,9 @@ pub(crate) struct StoredTarget {
     pub marks: Vec<String>,
     /// Paths that are not known to be on the target. `None`: possibly all.
     pub unconfirmed: Option<Vec<StoredPath>>,
+    /// If all, those among them that were observed to be written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub written: Vec<StoredPath>,
 }
 
 /// Snapshot that was read and checked.

@@ -30,6 +30,10 @@ in_both_modes!(
     a_rename_while_the_source_was_lost_is_not_forgotten,
     a_new_file_that_is_deleted_between_two_runs_is_deleted,
     a_source_that_is_exchanged_twice_is_transferred,
+    changes_of_a_run_without_snapshots_are_noticed,
+    a_replaced_source_is_still_new_after_a_kill,
+    what_a_target_lacks_is_new_although_the_others_have_it,
+    rules_in_a_file_are_settings,
     a_snapshot_that_is_no_file_does_no_harm,
     random_histories_with_restarts_converge,
 );
@@ -519,6 +523,95 @@ fn check_exchanged_source(restarts: &Restarts) {
     link(&one);
     let daemon = restarts.start(&[]);
     daemon.wait_mirrored(mode, &one, &restarts.target);
+    restarts.stop(daemon);
+}
+
+/// With `init = false`, a sync has no snapshots.
+fn changes_of_a_run_without_snapshots_are_noticed(mode: TransferMode) {
+    let mut restarts = Restarts::new(mode);
+    restarts.fill();
+    let away = restarts.sandbox.path("away");
+    restarts.more = "init = false".into();
+    let daemon = restarts.start_without_waiting(&["-log", "Inotify", "-log", "Fanotify"]);
+    daemon.wait_for_log("is watched");
+    fs::rename(restarts.source.join("a"), &away).unwrap();
+    daemon.wait_mirrored(mode, &restarts.source, &restarts.target);
+    restarts.stop(daemon);
+    fs::rename(&away, restarts.source.join("a")).unwrap();
+    restarts.more = String::new();
+    restarts.stop(restarts.expect(EVERYTHING));
+}
+
+/// Sets the modification time to the same for all.
+fn write_with_old_time(path: &Path, content: &str) {
+    fs::write(path, content).unwrap();
+    let time = UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+/// A release is unpacked in place of the last one, with the same times. The target is not reached
+/// before the daemon is killed.
+fn a_replaced_source_is_still_new_after_a_kill(mode: TransferMode) {
+    let restarts = Restarts::new(mode);
+    write_with_old_time(&restarts.source.join("a/release"), "old");
+    restarts.fill();
+    let (served, hidden) = (restarts.sandbox.path("served"), restarts.sandbox.path("hidden"));
+    fs::rename(&restarts.source, restarts.sandbox.path("last")).unwrap();
+    fs::create_dir_all(restarts.source.join("a")).unwrap();
+    write_with_old_time(&restarts.source.join("a/release"), "NEW");
+    fs::rename(&served, &hidden).unwrap();
+    fs::write(&served, "").unwrap();
+    let daemon = restarts.sandbox.daemon().config(&restarts.config(), 1).args(["-insist"]).start();
+    daemon.wait_for_log("was replaced");
+    Restarts::kill(daemon);
+    fs::remove_file(&served).unwrap();
+    fs::rename(&hidden, &served).unwrap();
+    let daemon = restarts.start(&[]);
+    let release = restarts.target.join("a/release");
+    daemon.wait_until("the release", || fs::read(&release).is_ok_and(|it| it == b"NEW"));
+}
+
+fn what_a_target_lacks_is_new_although_the_others_have_it(mode: TransferMode) {
+    let mut restarts = Restarts::new(mode);
+    let kind = mode.option().trim_start_matches('-');
+    let shared = restarts.sandbox.create_dir("beside/one");
+    restarts.more =
+        format!("}} sync{{ default.{kind}, source = '@/source', target = '@/beside/one'");
+    let file = restarts.source.join("a/file");
+    write_with_old_time(&file, "old");
+    let start = || {
+        let config = restarts.config();
+        restarts.sandbox.daemon().config(&config, 2).args(["-insist"]).start()
+    };
+    let has = |target: &Path, content: &str| {
+        fs::read(target.join("a/file")).is_ok_and(|it| it == content.as_bytes())
+    };
+    let daemon = start();
+    daemon.wait_live();
+    daemon.wait_until("both have it", || has(&restarts.target, "old") && has(&shared, "old"));
+    restarts.stop(daemon);
+    let (beside, hidden) = (restarts.sandbox.path("beside"), restarts.sandbox.path("hidden"));
+    fs::rename(&beside, &hidden).unwrap();
+    fs::write(&beside, "").unwrap();
+    let daemon = start();
+    write_with_old_time(&file, "NEW");
+    daemon.wait_until("one has it", || has(&restarts.target, "NEW"));
+    restarts.stop(daemon);
+    fs::remove_file(&beside).unwrap();
+    fs::rename(&hidden, &beside).unwrap();
+    let daemon = start();
+    daemon.wait_until("both have it", || has(&shared, "NEW"));
+}
+
+fn rules_in_a_file_are_settings(mode: TransferMode) {
+    let mut restarts = Restarts::new(mode);
+    let rules = restarts.sandbox.path("rules");
+    restarts.more = "rsync = { _extra = { '--exclude-from=@/rules' } }".into();
+    fs::write(&rules, "file0\n").unwrap();
+    restarts.stop(restarts.start(&[]));
+    assert!(!restarts.target.join("a/file0").exists());
+    fs::write(&rules, "").unwrap();
+    let daemon = restarts.expect("the settings of the sync have changed");
     restarts.stop(daemon);
 }
 

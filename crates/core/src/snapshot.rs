@@ -412,7 +412,10 @@ pub enum DifferenceKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unconfirmed {
     /// Possibly all.
-    Everything,
+    Everything {
+        /// Those among them that were observed to be written: equal size and time prove nothing.
+        written: Vec<DirtyPath>,
+    },
     /// Those in this list.
     Paths(Vec<SourceDifference>),
 }

@@ -1,6 +1,9 @@
 //! Decides whether a target is as the last snapshot describes it.
 
 use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::Path,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -14,7 +17,7 @@ use mirror_core::{
 use mirror_platform::{boot, dir::Dir, identity::FileSystem};
 
 use crate::{
-    config::SyncConfig,
+    config::{SyncConfig, read_regular_file},
     exec::{
         ssh::MarkRoutes,
         target_identity::TargetIdentity,
@@ -33,6 +36,8 @@ pub(in crate::engine) struct SnapshotTarget {
     pub(in crate::engine) settings: String,
     /// True if the user says that nothing else changes the target.
     pub(in crate::engine) is_trusted: bool,
+    /// True if sources replace each other that keep size and time of each file.
+    pub(in crate::engine) keeps_times: bool,
     pub(in crate::engine) identity: Option<Arc<TargetIdentity>>,
     /// Mark on another machine.
     pub(in crate::engine) remote_mark: Option<Arc<MarkRoutes>>,
@@ -85,8 +90,13 @@ pub(super) fn decide(
     match differences(last, target, facts) {
         Ok(differences) => SourceComparison::Differences(differences),
         Err(reason) => {
-            let last = last.as_ref().ok().filter(|last| last.footer.root == facts.root);
-            let written = last.map_or_else(Vec::new, |last| written_since(last, &target.name));
+            let written = match last {
+                Ok(last) if last.footer.root == facts.root => written_since(last, &target.name),
+                // The source was replaced, and not everything of it is known to be on the target:
+                // its files may be new, and have the size and time of old ones.
+                Ok(_) if !target.keeps_times => vec![DirtyPath::root_tree()],
+                Ok(_) | Err(_) => Vec::new(),
+            };
             SourceComparison::Unknown { reason, written }
         }
     }
@@ -107,7 +117,7 @@ fn stored_paths<'a>(
     target: &'a str,
 ) -> impl Iterator<Item = &'a StoredPath> {
     let states = last.footer.targets.iter().filter(move |state| state.target == target);
-    let unconfirmed = states.filter_map(|state| state.unconfirmed.as_ref());
+    let unconfirmed = states.flat_map(|state| state.unconfirmed.iter().chain([&state.written]));
     let changed = last.journal.iter().filter_map(move |entry| match entry {
         JournalEntry::Changed { target: name, paths } if name == target => Some(paths),
         JournalEntry::Changed { .. } | JournalEntry::Opened { .. } | JournalEntry::Closed => None,
@@ -214,16 +224,23 @@ pub(super) fn target_state(
         None => known.and_then(|state| state.marks.last()).into_iter().cloned().collect(),
     };
     marks.push(mark.to_owned());
+    let stored = |paths: &[SourceDifference]| paths.iter().map(StoredPath::new).collect();
+    let (unconfirmed, written) = match unconfirmed {
+        Unconfirmed::Everything { written } => {
+            let kind = DifferenceKind::Written;
+            let written = written.into_iter().map(|dirty| SourceDifference { dirty, kind });
+            (None, stored(&written.collect::<Vec<_>>()))
+        }
+        Unconfirmed::Paths(paths) => (Some(stored(&paths)), Vec::new()),
+    };
     StoredTarget {
         target: target.name.clone(),
         settings: target.settings.clone(),
         identity: None,
         entries: target.entries,
         marks,
-        unconfirmed: match unconfirmed {
-            Unconfirmed::Everything => None,
-            Unconfirmed::Paths(paths) => Some(paths.iter().map(StoredPath::new).collect()),
-        },
+        unconfirmed,
+        written,
     }
 }
 
@@ -253,5 +270,22 @@ pub(in crate::engine) fn settings_hash(sync: &SyncConfig) -> String {
         unchecked_target: default.unchecked_target,
         ..sync.clone()
     };
-    text_hash(format!("{relevant:?}").as_bytes())
+    let mut settings = format!("{relevant:?}").into_bytes();
+    let arguments = sync.rsync.extra.iter().chain(&sync.rsync.long);
+    for file in arguments.filter_map(|argument| named_file(argument)) {
+        settings.extend_from_slice(&file);
+    }
+    text_hash(&settings)
+}
+
+/// Returns the content of a file of rules that an argument of rsync names, alone or at its end,
+/// such as `--exclude-from=FILE` and `--filter=merge FILE`.
+fn named_file(argument: &[u8]) -> Option<Vec<u8>> {
+    if argument.starts_with(b"--password-file") {
+        return None;
+    }
+    let ends = argument.iter().enumerate().filter(|(_, byte)| matches!(byte, b'=' | b' ' | b','));
+    let starts = [0].into_iter().chain(ends.map(|(at, _)| at + 1));
+    let mut names = starts.filter_map(|start| argument.get(start..));
+    names.find_map(|name| read_regular_file(Path::new(OsStr::from_bytes(name))).ok())
 }

@@ -287,8 +287,8 @@ impl Engine {
         let states =
             self.snapshot_targets(path).into_iter().map(|it| self.target_state(path, &it, ""));
         let is_equal = |(one, other): (&StoredTarget, &StoredTarget)| {
-            (&one.target, &one.settings, &one.unconfirmed)
-                == (&other.target, &other.settings, &other.unconfirmed)
+            (&one.target, &one.settings, &one.unconfirmed, &one.written)
+                == (&other.target, &other.settings, &other.unconfirmed, &other.written)
         };
         let states: Vec<_> = states.collect();
         source.touched.is_empty()
@@ -300,7 +300,8 @@ impl Engine {
     /// Returns the present state of a target, for a snapshot with this mark.
     fn target_state(&self, path: &Path, target: &SnapshotTarget, mark: &str) -> StoredTarget {
         let mirror = self.fleet.member(target.mirror).and_then(Member::built_in);
-        let unconfirmed = mirror.map_or(Unconfirmed::Everything, Mirror::unconfirmed);
+        let unconfirmed =
+            mirror.map_or(Unconfirmed::Everything { written: Vec::new() }, Mirror::unconfirmed);
         let snapshots = self.snapshots.as_ref();
         let previous = snapshots.and_then(|it| it.sources.get(path)?.footer.as_ref());
         decision::target_state(target, unconfirmed, previous, mark)

@@ -150,7 +150,9 @@ impl Engine {
             }
         };
         let footer = self.footer(path, &new, true)?;
-        if footer.targets.iter().all(|target| target.unconfirmed.is_none()) {
+        let previous = self.snapshots.as_ref().and_then(|it| it.sources.get(path)?.footer.as_ref());
+        let is_same_root = previous.is_some_and(|previous| previous.root == footer.root);
+        if is_same_root && footer.targets.iter().all(|target| target.unconfirmed.is_none()) {
             // The present one is not worse.
             return Ok(None);
         }

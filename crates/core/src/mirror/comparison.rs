@@ -103,7 +103,7 @@ impl Mirror {
     #[must_use]
     pub fn unconfirmed(&self) -> Unconfirmed {
         if !self.has_known_target() {
-            return Unconfirmed::Everything;
+            return self.everything_unconfirmed();
         }
         let open = self.open.paths().cloned();
         let open = open.map(|path| DirtyPath { path, scope: Scope::Entry });
@@ -114,9 +114,20 @@ impl Mirror {
         let held = held.map(|dirty| SourceDifference { dirty, kind: DifferenceKind::Compared });
         let paths: Vec<_> = pending.chain(held).take(MAX_UNCONFIRMED + 1).collect();
         if paths.len() > MAX_UNCONFIRMED || paths.iter().any(SourceDifference::is_everything) {
-            return Unconfirmed::Everything;
+            return self.everything_unconfirmed();
         }
         Unconfirmed::Paths(paths)
+    }
+
+    fn everything_unconfirmed(&self) -> Unconfirmed {
+        let open = self.open.paths().cloned();
+        let open = open.map(|path| DirtyPath { path, scope: Scope::Entry });
+        let mut written: Vec<_> =
+            self.queue.written().chain(open).take(MAX_UNCONFIRMED + 1).collect();
+        if written.len() > MAX_UNCONFIRMED {
+            written = Vec::from([DirtyPath::root_tree()]);
+        }
+        Unconfirmed::Everything { written }
     }
 
     /// Takes the paths that were reported to change since the last call: a snapshot that is taken

@@ -310,6 +310,13 @@ impl DirtySet {
             || self.large.iter().any(|large| path.contains(large))
     }
 
+    /// The paths that were observed to be written, and are not known to be on the target.
+    pub fn written(&self) -> impl Iterator<Item = DirtyPath> {
+        let in_flight = self.in_flight.iter().map(|flight| &*flight.observed);
+        let observed = in_flight.chain([&self.observed]);
+        observed.flat_map(|it| it.written.iter().chain(it.renamed_to.iter()))
+    }
+
     /// The number of paths that could be taken now, if they were due.
     #[must_use]
     pub const fn waiting(&self) -> usize {

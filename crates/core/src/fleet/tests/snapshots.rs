@@ -82,7 +82,10 @@ fn nothing_is_transferred_without_differences() {
          109                              -> start 0 /a";
     play(with_snapshots(), script);
     let mut fleet = with_snapshots();
-    assert_eq!(fleet.mirror_mut(MirrorId(0)).unwrap().unconfirmed(), Unconfirmed::Everything);
+    assert_eq!(
+        fleet.mirror_mut(MirrorId(0)).unwrap().unconfirmed(),
+        Unconfirmed::Everything { written: vec![] }
+    );
     let mut effects = Vec::new();
     for words in [&["begin"][..], &["covered", "0"], &["compared", "0"]] {
         send(&mut fleet, words, Moment::ORIGIN, &mut effects);
@@ -146,6 +149,23 @@ fn an_unknown_target_gets_everything() {
          0 0 lost /                       -> lost /
          0 compared 0 w:/a                -> full: events of the source were lost meanwhile, start 0 all",
     );
+}
+
+#[test]
+fn what_was_written_is_known_of_a_target_that_lacks_everything() {
+    let mut fleet = with_snapshots();
+    let mut effects = Vec::new();
+    let unconfirmed = |fleet: &mut Fleet| fleet.mirror_mut(MirrorId(0)).unwrap().unconfirmed();
+    let entry = |path| DirtyPath { path: at(path), scope: Scope::Entry };
+    for words in [&["begin"][..], &["covered", "0"], &["compared", "0", "unknown", "/d/before"]] {
+        send(&mut fleet, words, Moment::ORIGIN, &mut effects);
+    }
+    send(&mut fleet, &["0", "write", "a"], Moment::ORIGIN, &mut effects);
+    let written = vec![entry("a"), entry("d/before")];
+    assert_eq!(unconfirmed(&mut fleet), Unconfirmed::Everything { written: written.clone() });
+    // Also while it is transferred.
+    fleet.advance(Moment::new(Duration::from_secs(1)), &mut effects);
+    assert_eq!(unconfirmed(&mut fleet), Unconfirmed::Everything { written });
 }
 
 #[test]

@@ -185,7 +185,7 @@ impl SimSnapshots {
     fn unconfirmed(&mut self, fleet: &mut Fleet) -> Vec<Option<Vec<SourceDifference>>> {
         let newer = self.newer(fleet);
         let ask = |mirror: &Mirror| match mirror.unconfirmed() {
-            Unconfirmed::Everything => None,
+            Unconfirmed::Everything { .. } => None,
             Unconfirmed::Paths(_) if self.omission == Omission::Unconfirmed => Some(vec![]),
             Unconfirmed::Paths(paths) => Some([paths, newer.clone()].concat()),
         };
