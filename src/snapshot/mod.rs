@@ -19,7 +19,7 @@ use std::{
     io,
     os::unix::{
         ffi::OsStrExt,
-        fs::{DirBuilderExt, MetadataExt},
+        fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
@@ -32,7 +32,7 @@ use mirror_core::{
     snapshot::{SourceDifference, directories_to_read},
 };
 use mirror_platform::{dir::Dir, own_files::NameInDir};
-use rustix::process::geteuid;
+use rustix::{fs::OFlags, process::geteuid};
 use siphasher::sip::SipHasher13;
 
 use crate::lock;
@@ -67,8 +67,12 @@ impl StateDir {
             return Err(failed(&why));
         }
         let mut options = File::options();
-        let lock = options.create(true).truncate(false).write(true).open(path.join("lock"));
-        let lock = lock.map_err(|error| failed(&error))?;
+        // Something else than a file may be there: a pipe would block.
+        let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+        options.create(true).truncate(false).write(true).custom_flags(flags);
+        let lock = options.open(path.join("lock")).map_err(|error| {
+            failed(&format_args!("cannot open its file \"lock\": {error}: remove it"))
+        })?;
         match lock.try_lock() {
             Ok(()) => {
                 remove_temporary_files(path).map_err(|error| failed(&error))?;
@@ -137,8 +141,10 @@ fn create_own_directory(path: &Path) -> io::Result<Option<String>> {
 /// Removes what a killed daemon has left behind.
 fn remove_temporary_files(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|it| it == file::TEMP_SUFFIX) {
+        let entry = entry?;
+        let path = entry.path();
+        let is_ours = path.extension().is_some_and(|it| it == file::TEMP_SUFFIX);
+        if is_ours && !entry.file_type()?.is_dir() {
             fs::remove_file(path)?;
         }
     }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use mirror_core::snapshot::DifferenceKind;
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use tempfile::TempDir;
 
 use super::{file::RecordReader, *};
@@ -315,4 +316,17 @@ fn what_is_no_regular_file_is_refused() {
     assert!(append_journal(&link, &[JournalEntry::Closed]).is_err());
     assert!(file::read(&fixture.root).unwrap_err().contains("regular file"));
     assert_eq!(fs::read(&fixture.file).unwrap(), snapshot);
+}
+
+#[test]
+fn what_is_no_file_in_a_state_directory_does_no_harm() {
+    let place = tempfile::tempdir().unwrap();
+    let state = place.path().join("state");
+    drop(StateDir::open(&state).unwrap());
+    fs::create_dir(state.join("0.new")).unwrap();
+    drop(StateDir::open(&state).unwrap());
+    fs::remove_file(state.join("lock")).unwrap();
+    mkfifo(&state.join("lock"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let refused = StateDir::open(&state).unwrap_err();
+    assert!(refused.contains("cannot open its file \"lock\": "), "{refused}");
 }
