@@ -31,8 +31,8 @@ pub(super) struct CountedPaths {
 #[derive(Clone, Debug)]
 pub(super) struct HeldGroup {
     deletions: HeldDeletions,
-    /// The end of the first job that has counted them. `None`: in an earlier run.
-    since: Option<Moment>,
+    /// True if they were counted in an earlier run, and by no job of this one.
+    is_restored: bool,
     /// True if an operator has accepted them, as they were counted.
     is_accepted: bool,
 }
@@ -75,17 +75,13 @@ impl Mirror {
         let outdated: Vec<_> = outdated.cloned().collect();
         held.retain(|it| it.reason == HoldReason::Observed || !self.is_pending(it));
         self.compare_again(&outdated, DirtySet::mark, now);
-        let since = |deletions: &HeldDeletions| {
-            let is_it = |it: &&HeldGroup| it.deletions.paths == deletions.paths;
-            before.iter().find(is_it).and_then(|it| it.since).or(Some(now))
-        };
-        let groups = held.iter().map(|it| HeldGroup {
-            deletions: it.clone(),
-            since: since(it),
+        let groups = held.iter().cloned().map(|deletions| HeldGroup {
+            deletions,
+            is_restored: false,
             is_accepted: false,
         });
         self.held.extend(groups);
-        let was_reported = before.iter().all(|it| it.since.is_some());
+        let was_reported = before.iter().all(|it| !it.is_restored);
         let is_unchanged = was_reported && held.iter().eq(before.iter().map(|it| &it.deletions));
         if !held.is_empty() && !is_unchanged {
             self.is_released = false;
@@ -140,7 +136,7 @@ impl Mirror {
 
     /// Continues with the deletions that were held at the end of an earlier run.
     pub fn restore_held(&mut self, held: Vec<HeldDeletions>) {
-        let group = |deletions| HeldGroup { deletions, since: None, is_accepted: false };
+        let group = |deletions| HeldGroup { deletions, is_restored: true, is_accepted: false };
         self.held.extend(held.into_iter().map(group));
     }
 
@@ -208,8 +204,8 @@ impl Mirror {
         scope: Scope,
         now: Moment,
     ) -> Option<HoldReason> {
-        let other = self.held.iter().filter(|group| !self.is_rename(group, from));
-        let other = other.map(|group| &group.deletions);
+        let other = self.held.iter().map(|group| &group.deletions);
+        let other = other.filter(|held| !self.is_rename(held, from));
         let held: Vec<_> = other.clone().filter(|it| is_listed(it, from)).cloned().collect();
         // Not all names are listed.
         let may_include = |held: &HeldDeletions| {
@@ -229,11 +225,9 @@ impl Mirror {
     /// Returns true if this rename explains the held deletions: that of `from` itself. What was
     /// counted below it may have been missing before: that a rename came soon after the job
     /// explains nothing. Observed deletions have another explanation.
-    fn is_rename(&self, group: &HeldGroup, from: &TreePath) -> bool {
-        let HeldGroup { deletions, .. } = group;
-        deletions.reason != HoldReason::Observed
-            && (deletions.names.iter().any(|name| name.contains(from))
-                || self.is_pending(deletions))
+    fn is_rename(&self, held: &HeldDeletions, from: &TreePath) -> bool {
+        held.reason != HoldReason::Observed
+            && (held.names.iter().any(|name| name.contains(from)) || self.is_pending(held))
     }
 
     /// Repeats the first transfer, because only that deletes.
