@@ -105,9 +105,7 @@ impl Mirror {
         if !self.has_known_target() {
             return self.everything_unconfirmed();
         }
-        let open = self.open.paths().cloned();
-        let open = open.map(|path| DirtyPath { path, scope: Scope::Entry });
-        let pending = self.queue.iter().map(|(dirty, _)| dirty).chain(open);
+        let pending = self.queue.iter().map(|(dirty, _)| dirty).chain(self.open_paths());
         let pending =
             pending.map(|dirty| SourceDifference { dirty, kind: DifferenceKind::Written });
         let held = self.held().flat_map(|held| held.paths.iter().cloned());
@@ -119,11 +117,13 @@ impl Mirror {
         Unconfirmed::Paths(paths)
     }
 
+    fn open_paths(&self) -> impl Iterator<Item = DirtyPath> {
+        self.open.paths().cloned().map(|path| DirtyPath { path, scope: Scope::Entry })
+    }
+
     fn everything_unconfirmed(&self) -> Unconfirmed {
-        let open = self.open.paths().cloned();
-        let open = open.map(|path| DirtyPath { path, scope: Scope::Entry });
-        let mut written: Vec<_> =
-            self.queue.written().chain(open).take(MAX_UNCONFIRMED + 1).collect();
+        let written = self.queue.written().chain(self.open_paths());
+        let mut written: Vec<_> = written.take(MAX_UNCONFIRMED + 1).collect();
         if written.len() > MAX_UNCONFIRMED {
             written = Vec::from([DirtyPath::root_tree()]);
         }
