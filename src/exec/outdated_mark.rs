@@ -27,7 +27,7 @@ impl WithOutdatedMark {
 impl Executor for WithOutdatedMark {
     fn run(&self, job: &mut Job, cancel: &CancelToken) -> Outcome {
         if !self.is_outdated.swap(true, Ordering::Relaxed) {
-            // A target that can't be opened, or stores no marks, has none that would be believed.
+            // One that can't be opened now may have a mark later.
             self.is_outdated.store(self.target.outdate_mark().is_ok(), Ordering::Relaxed);
         }
         self.inner.run(job, cancel)

@@ -58,7 +58,7 @@ impl TargetIdentity {
     ///
     /// As [`write_mark`](Self::write_mark).
     pub(crate) fn outdate_mark(self: &Arc<Self>) -> Result<(), String> {
-        let outdate = |target: &Self, path: &Path| match target.mark_at(path)?.mark {
+        let outdate = |target: &Self, path: &Path| match mark_of(&target.open_instance(path)?) {
             Some(_) => set_mark(path, "outdated"),
             None => Ok(()),
         };
@@ -76,12 +76,21 @@ impl TargetIdentity {
     }
 
     fn mark_at(&self, path: &Path) -> Result<TargetMark, String> {
+        let directory = self.open_instance(path)?;
+        Ok(TargetMark { identity: directory_identity(&directory)?, mark: mark_of(&directory) })
+    }
+
+    /// Opens the target, unless it is another directory than before.
+    fn open_instance(&self, path: &Path) -> Result<Dir, String> {
         let directory = open(path)?;
         self.check_instance(&directory)?;
-        let identity = directory_identity(&directory)?;
-        let mark = FileRef::Open(directory.as_fd()).xattr(MARK_ATTRIBUTE).ok();
-        Ok(TargetMark { identity, mark: mark.and_then(|mark| String::from_utf8(mark).ok()) })
+        Ok(directory)
     }
+}
+
+fn mark_of(directory: &Dir) -> Option<String> {
+    let mark = FileRef::Open(directory.as_fd()).xattr(MARK_ATTRIBUTE).ok()?;
+    String::from_utf8(mark).ok()
 }
 
 fn set_mark(path: &Path, mark: &str) -> Result<(), String> {
