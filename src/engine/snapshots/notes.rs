@@ -84,14 +84,7 @@ impl Engine {
 
     /// Stores the notes on the syncs that a reload removes: it may be undone.
     pub(in crate::engine) fn save_removed_notes(&mut self, kept: &BTreeSet<MirrorId>) {
-        let removed =
-            self.registry.iter().filter(|(id, it)| !kept.contains(id) && it.has_snapshots);
-        let paths: BTreeSet<PathBuf> =
-            removed.map(|(_, instance)| instance.source.path().to_owned()).collect();
-        let now = self.now();
-        for path in paths {
-            self.save_notes(&path, now);
-        }
+        self.save_notes_of(|id| !kept.contains(&id));
     }
 
     /// Notes that the notes on the source of this mirror may have changed. Events of the source do
@@ -119,11 +112,14 @@ impl Engine {
         let mut syncs: Vec<_> =
             self.members_of(path).filter_map(|(id, _)| self.sync_note(id)).collect();
         let Some(snapshots) = &mut self.snapshots else { return };
-        let others = snapshots.notes(path).syncs.into_iter();
-        let others: Vec<_> =
-            others.filter(|it| syncs.iter().all(|sync| sync.target != it.target)).collect();
-        syncs.extend(others);
         let boot = snapshots.boot.clone();
+        // Those on syncs that a reload has removed.
+        let known = snapshots.notes(path);
+        let is_removed = |it: &&SyncNote| syncs.iter().all(|sync| sync.target != it.target);
+        let removed: Vec<_> = known.syncs.iter().filter(is_removed).cloned().collect();
+        if known.boot == boot {
+            syncs.extend(removed);
+        }
         let source = Escaped(path.as_os_str().as_bytes()).to_string();
         let notes = SourceNotes { source, boot, syncs };
         let file = snapshots.state_dir.notes_of(path);
@@ -135,9 +131,14 @@ impl Engine {
 
     /// Stores the notes on all sources, at the end.
     pub(super) fn save_all_notes(&mut self) {
-        let paths = self.registry.iter().filter(|(_, instance)| instance.has_snapshots);
+        self.save_notes_of(|_| true);
+    }
+
+    /// Stores the notes on the sources of these syncs.
+    fn save_notes_of(&mut self, is_meant: impl Fn(MirrorId) -> bool) {
+        let syncs = self.registry.iter().filter(|(id, it)| it.has_snapshots && is_meant(*id));
         let paths: BTreeSet<PathBuf> =
-            paths.map(|(_, instance)| instance.source.path().to_owned()).collect();
+            syncs.map(|(_, instance)| instance.source.path().to_owned()).collect();
         let now = self.now();
         for path in paths {
             self.save_notes(&path, now);
@@ -179,32 +180,31 @@ impl Snapshots {
     pub(in crate::engine) fn restore_source(&mut self, instance: &SyncInstance) {
         let boot = self.boot.clone();
         if let Some((note, noted_at)) = self.sync_note(instance) {
-            instance.source.restore(&note.source, noted_at == boot);
+            instance.source.restore(&note.source, *noted_at == boot);
         }
     }
 
     /// Returns the held deletions that were noted for this sync.
     pub(in crate::engine) fn held(&mut self, instance: &SyncInstance) -> Vec<HeldDeletions> {
         let note = self.sync_note(instance);
-        note.map_or_else(Vec::new, |(note, _)| {
-            note.held.iter().filter_map(HeldNote::deletions).collect()
-        })
+        let held = note.into_iter().flat_map(|(note, _)| &note.held);
+        held.filter_map(HeldNote::deletions).collect()
     }
 
     /// Returns the note on a sync, and the boot in which it was written.
-    fn sync_note(&mut self, instance: &SyncInstance) -> Option<(SyncNote, String)> {
+    fn sync_note(&mut self, instance: &SyncInstance) -> Option<(&SyncNote, &String)> {
         if !instance.has_snapshots {
             return None;
         }
         let notes = self.notes(instance.source.path());
         let target = instance.target_text();
-        let note = notes.syncs.into_iter().find(|it| it.target == target)?;
-        Some((note, notes.boot))
+        let note = notes.syncs.iter().find(|it| it.target == target)?;
+        Some((note, &notes.boot))
     }
 
     /// Returns the notes of the last run on a source. If they can't be used, which is logged, there
     /// are none.
-    fn notes(&mut self, path: &Path) -> SourceNotes {
+    fn notes(&mut self, path: &Path) -> &SourceNotes {
         let (file, log) = (self.state_dir.notes_of(path), self.log.clone());
         let read = || {
             let error = match read_notes(&file) {
@@ -216,7 +216,7 @@ impl Snapshots {
             log.say(Category::Warn, format_args!("cannot use the notes {shown}: {error}: {text}"));
             SourceNotes::default()
         };
-        self.source_mut(path).notes.get_or_insert_with(read).clone()
+        self.source_mut(path).notes.get_or_insert_with(read)
     }
 }
 
