@@ -16,7 +16,7 @@ use super::{
     reload_log::{self, ReloadCounts},
     source_links::{keep_or_follow_source, redirected_syncs},
     sync::{SyncContext, SyncInstance},
-    sync_changes::{SyncChange, sync_changes},
+    sync_changes::{SyncChange, endpoints, sync_changes},
     tunnels::Tunnels,
 };
 use crate::{config::DaemonConfig, frontend::Loaded, report::Category};
@@ -171,9 +171,8 @@ impl Engine {
             if !has_predecessor {
                 snapshots.restore_source(instance);
             }
-            let endpoints = |it: &SyncInstance| (it.source.path().to_owned(), it.target_text());
-            let was_there =
-                self.registry.iter().any(|(_, it)| endpoints(it) == endpoints(instance));
+            let added = endpoints(&instance.config);
+            let was_there = self.registry.iter().any(|(_, it)| endpoints(&it.config) == added);
             if was_there { Vec::new() } else { snapshots.held(instance) }
         };
         changes.iter().map(&mut restore).collect()

@@ -40,6 +40,7 @@ use crate::{
         rsync,
         source_root::{SourceRoot, SourceRules, Succession},
         ssh::{ConnectionChoice, ControlMaster, MarkRoutes, SshConnections},
+        target_identity::TargetIdentity,
         target_mark::MARK_ATTRIBUTE,
         tunnel::{TunnelEndpoint, TunnelHandle, via::ViaTunnel},
     },
@@ -79,6 +80,8 @@ pub(super) struct SyncInstance {
     pub(super) hook_failure: LastHookFailure,
     /// True if its source has snapshots.
     pub(super) has_snapshots: bool,
+    /// Hash of its settings for these, as they were loaded.
+    settings_hash: String,
 }
 
 impl SyncInstance {
@@ -112,13 +115,9 @@ impl SyncInstance {
         if is_same { self.learned.clone() } else { LearnedState::default() }
     }
 
-    /// Continues with what another sync knows of the target, if it is the same directory of this
-    /// machine.
-    pub(super) fn inherit_target(&self, before: &Self) {
-        let known = before.learned.target_identity(before.config.kind);
-        if let (Some(ours), Some(known)) = (self.learned.target_identity(self.config.kind), known) {
-            ours.inherit(&known);
-        }
+    /// Returns what is known of the target itself: see [`LearnedState::target_identity`].
+    pub(super) fn target_identity(&self) -> Option<Arc<TargetIdentity>> {
+        self.learned.target_identity(self.config.kind)
     }
 
     /// Replaces the configuration; the source stays the same.
@@ -171,9 +170,10 @@ impl SyncInstance {
             let executor = with_target_check(executor, &sync, &source, &context.base_dir);
             with_hook(executor, &sync, &hook_failure, &context.on_synced, log)
         });
-        let config = sync;
+        let settings_hash =
+            if has_snapshots { settings_hash(&sync, &context.base_dir) } else { String::new() };
         Ok(Self {
-            config,
+            config: sync,
             source,
             executor,
             learned,
@@ -182,6 +182,7 @@ impl SyncInstance {
             mark,
             hook_failure,
             has_snapshots,
+            settings_hash,
         })
     }
 
@@ -236,10 +237,10 @@ impl SyncInstance {
         SnapshotTarget {
             mirror,
             name: self.target_text(),
-            settings: settings_hash(&self.config),
+            settings: self.settings_hash.clone(),
             is_trusted: self.config.trust_target,
             keeps_times: self.config.replaced_source == ReplacedSource::Budget,
-            identity: self.learned.target_identity(self.config.kind),
+            identity: self.target_identity(),
             remote_mark: self.mark.clone(),
             entries: self.learned.entry_count(self.config.kind),
         }

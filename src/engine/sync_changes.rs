@@ -79,8 +79,10 @@ impl SyncChange {
                         || have_same_configured_endpoints(&it.config, sync)
                 };
                 let before: Vec<_> = registry.iter().map(|(_, it)| it).filter(is_like).collect();
-                for before in &before {
-                    instance.inherit_target(before);
+                if let Some(target) = instance.target_identity() {
+                    for known in before.iter().filter_map(|before| before.target_identity()) {
+                        target.inherit(&known);
+                    }
                 }
                 (
                     instance,
@@ -147,7 +149,7 @@ pub(super) fn accepts_any_source(sync: &SyncConfig) -> bool {
 /// Source and target of a sync.
 type SyncEndpoints = (PathBuf, OsString);
 
-fn endpoints(sync: &SyncConfig) -> SyncEndpoints {
+pub(super) fn endpoints(sync: &SyncConfig) -> SyncEndpoints {
     (sync.source.clone(), sync.target.clone())
 }
 

@@ -244,8 +244,9 @@ pub(super) fn target_state(
     }
 }
 
-/// Returns the hash of the settings that change what a target holds.
-pub(in crate::engine) fn settings_hash(sync: &SyncConfig) -> String {
+/// Returns the hash of the settings that change what a target holds, and of the files of rules that
+/// they name. It reads these files, whose names count from `base_dir`.
+pub(in crate::engine) fn settings_hash(sync: &SyncConfig, base_dir: &Path) -> String {
     let default =
         SyncConfig::new(String::new(), sync.kind, sync.source.clone(), sync.target.clone());
     let relevant = SyncConfig {
@@ -272,20 +273,37 @@ pub(in crate::engine) fn settings_hash(sync: &SyncConfig) -> String {
     };
     let mut settings = format!("{relevant:?}").into_bytes();
     let arguments = sync.rsync.extra.iter().chain(&sync.rsync.long);
-    for file in arguments.filter_map(|argument| named_file(argument)) {
-        settings.extend_from_slice(&file);
-    }
+    settings.extend(arguments.filter_map(|argument| named_file(argument, base_dir)).flatten());
     text_hash(&settings)
 }
 
 /// Returns the content of a file of rules that an argument of rsync names, alone or at its end,
 /// such as `--exclude-from=FILE` and `--filter=merge FILE`.
-fn named_file(argument: &[u8]) -> Option<Vec<u8>> {
+fn named_file(argument: &[u8], base_dir: &Path) -> Option<Vec<u8>> {
     if argument.starts_with(b"--password-file") {
         return None;
     }
     let ends = argument.iter().enumerate().filter(|(_, byte)| matches!(byte, b'=' | b' ' | b','));
     let starts = [0].into_iter().chain(ends.map(|(at, _)| at + 1));
     let mut names = starts.filter_map(|start| argument.get(start..));
-    names.find_map(|name| read_regular_file(Path::new(OsStr::from_bytes(name))).ok())
+    names.find_map(|name| read_regular_file(&base_dir.join(OsStr::from_bytes(name))).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn the_rules_in_named_files_are_settings_and_a_password_is_none() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("a file"), "*.o").unwrap();
+        let named = |argument: &str| named_file(argument.as_bytes(), place.path());
+        for argument in ["a file", "--exclude-from=a file", "--filter=merge a file", "._,a file"] {
+            assert_eq!(named(argument).as_deref(), Some(&b"*.o"[..]), "{argument}");
+        }
+        for argument in ["--password-file=a file", "--exclude-from=missing", "--archive", ""] {
+            assert_eq!(named(argument), None, "{argument}");
+        }
+    }
 }
