@@ -137,20 +137,24 @@ fn observed_deletions_that_are_held_bind_unobserved_ones() {
     mirror.assert_mirrored();
 }
 
+/// The observation of a rename, whose old name is gone.
+fn renamed(from: &str, to: &str) -> Arc<ObservedChanges> {
+    let set = |name| [dirty_path(name)].iter().collect::<PathSet>();
+    Arc::new(ObservedChanges {
+        renamed_to: set(to),
+        deleted: set(from),
+        renamed_from: set(from),
+        ..ObservedChanges::default()
+    })
+}
+
 #[test]
 fn a_rename_that_is_not_repeated_is_no_deletion() {
     let mut mirror = mirror();
     mirror.executor.settings.max_delete_seen = MaxDelete::Count(5);
     fs::rename(mirror.source("d0"), mirror.source("new")).unwrap();
-    let set = |name| [dirty_path(name)].iter().collect::<PathSet>();
-    let observed = ObservedChanges {
-        renamed_to: set("new/"),
-        deleted: set("d0/"),
-        renamed_from: set("d0/"),
-        ..ObservedChanges::default()
-    };
     let paths = Arc::new(["d0/", "new/"].map(dirty_path).iter().collect());
-    let work = Work::Batch { paths, observed: Arc::new(observed), renames: Arc::new([]) };
+    let work = Work::Batch { paths, observed: renamed("d0/", "new/"), renames: Arc::new([]) };
     assert_eq!(mirror.run(work), Outcome::Done);
     mirror.assert_same();
 }
@@ -161,16 +165,9 @@ fn a_renamed_directory_that_was_moved_away_is_a_deletion() {
     let mut mirror = mirror();
     mirror.executor.settings.max_delete_seen = MaxDelete::Count(5);
     fs::remove_dir_all(mirror.source("d0")).unwrap();
-    let set = |name| [dirty_path(name)].iter().collect::<PathSet>();
-    let observed = ObservedChanges {
-        renamed_to: set("new/"),
-        deleted: set("d0/"),
-        renamed_from: set("d0/"),
-        ..ObservedChanges::default()
-    };
     let paths = Arc::new(["d0/", "between/", "new/"].map(dirty_path).iter().collect());
     let renames = Arc::new(["d0>between", "between>new"].map(rename));
-    let work = Work::Batch { paths, observed: Arc::new(observed), renames };
+    let work = Work::Batch { paths, observed: renamed("d0/", "new/"), renames };
     let all = held(mirror.run(work));
     assert_eq!((all[0].count, all[0].reason), (11, HoldReason::Observed));
     assert_eq!(count(&mirror), 10);
