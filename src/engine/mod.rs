@@ -204,6 +204,7 @@ impl Engine {
             if !effects.is_empty() {
                 self.touch_status();
             }
+            self.save_due_notes();
             if let Some(code) = self.perform(&mut effects) {
                 return code.into();
             }
@@ -218,6 +219,7 @@ impl Engine {
             // Messages are received in each turn, so that signals and child exits are handled also
             // while scripts produce much work.
             self.receive_pending(&mut effects);
+            self.save_due_notes();
             self.carry_out_requests(&mut effects);
             self.jobs.start_queued();
             self.lister.start_waiting();

@@ -97,15 +97,13 @@ impl Engine {
         let due = snapshots.sources.iter().filter(|(_, source)| is_due(source));
         sources.extend(due.map(|(path, _)| path.clone()));
         for path in sources.into_iter().filter(|_| is_running) {
-            let notes_due = self.save_changed_notes(&path, now);
             self.start_comparison(&path);
             let due = self.snapshot_due(&path);
             if due.is_some_and(|due| due <= now) {
                 self.start_snapshot(&path);
             }
             if let Some(snapshots) = &mut self.snapshots {
-                let wakeup = due.filter(|&due| due > now).into_iter().chain(notes_due).min();
-                snapshots.source_mut(&path).wakeup = wakeup;
+                snapshots.source_mut(&path).wakeup = due.filter(|&due| due > now);
             }
         }
     }
@@ -116,7 +114,8 @@ impl Engine {
         if !snapshots.attention.is_empty() {
             return Some(Moment::ORIGIN);
         }
-        snapshots.sources.values().filter_map(|source| source.wakeup).min()
+        let wakeups = |source: &SourceSnapshots| [source.wakeup, source.notes_due];
+        snapshots.sources.values().flat_map(wakeups).flatten().min()
     }
 
     /// Returns the time of the next snapshot of a source. `None`: not before the next change. While

@@ -97,14 +97,18 @@ impl Engine {
         }
     }
 
-    /// Stores the notes on a source, if they may have changed, but not too soon after a failure.
-    /// Returns the time of the next try, if they could not be stored.
-    pub(super) fn save_changed_notes(&mut self, path: &Path, now: Moment) -> Option<Moment> {
-        let due = |it: &Self| it.snapshots.as_ref()?.sources.get(path)?.notes_due;
-        if due(self).is_some_and(|due| due <= now) {
-            self.save_notes(path, now);
+    /// Stores the notes that may have changed, but not too soon after a failure. What a user is told
+    /// of held deletions must survive a crash, so this comes before the log and the answers.
+    pub(in crate::engine) fn save_due_notes(&mut self) {
+        let now = self.now();
+        let Some(snapshots) = self.snapshots.as_ref().filter(|_| self.fleet.is_running()) else {
+            return;
+        };
+        let is_due = |source: &SourceSnapshots| source.notes_due.is_some_and(|due| due <= now);
+        let due = snapshots.sources.iter().filter(|(_, source)| is_due(source));
+        for path in due.map(|(path, _)| path.clone()).collect::<Vec<_>>() {
+            self.save_notes(&path, now);
         }
-        due(self)
     }
 
     /// Stores the notes on a source, if they have changed.
