@@ -23,7 +23,7 @@ use mirror_core::{
     guard::{MaxDelete, ReplacedSource},
     job::HookFailureAction,
     mirror::{
-        MAX_REMOTE_RETRY_WAIT, MAX_RETRY_WAIT,
+        TargetHost,
         scripted::{FullHandling, RestartMode},
     },
     plan::{
@@ -312,15 +312,15 @@ impl SyncConfig {
         }
     }
 
-    /// Returns the longest wait before a failed transfer is retried.
+    /// Returns the place of the target.
     #[must_use]
-    pub fn longest_retry(&self) -> Duration {
+    pub fn target_host(&self) -> TargetHost {
         let target = Target::new(self.target.as_encoded_bytes());
         let is_local = |target: Target| target.local().is_some();
         if self.kind == SyncKind::Direct || target.is_ok_and(is_local) {
-            MAX_RETRY_WAIT
+            TargetHost::Local
         } else {
-            MAX_REMOTE_RETRY_WAIT
+            TargetHost::Remote
         }
     }
 

@@ -97,6 +97,13 @@ fn log_mirror_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
             let end = format!("; {} waits for SIGHUP", instance.config.name);
             log.say(Category::Error, end_first_line(&failure.message, &end));
         }
+        MirrorEvent::ComparedAgain(count) => {
+            let route = route(instance);
+            let text = format_args!(
+                "{route}: to compare once more, because a transfer broke off before: {count}"
+            );
+            log.say(Category::Normal, text);
+        }
         MirrorEvent::Recovered => {
             log.say(Category::Normal, format_args!("{}: transfers succeed again", route(instance)));
         }

@@ -338,7 +338,7 @@ mod tests {
     impl NotifierTest {
         fn new(watchdog: Option<Duration>) -> Self {
             let settings = MirrorSettings {
-                longest_retry: mirror_core::mirror::MAX_RETRY_WAIT,
+                host: mirror_core::mirror::TargetHost::Local,
                 has_snapshots: false,
                 delete: DeletePolicy::Always,
                 debounce: Debounce::DEFAULT,

@@ -270,7 +270,7 @@ impl SyncInstance {
             init: sync.init,
             has_snapshots: self.has_snapshots,
             insist: if sync.retries_startup() { Insist::Yes } else { Insist::No },
-            longest_retry: sync.longest_retry(),
+            host: sync.target_host(),
             filter: Arc::clone(&sync.filter),
             target_link: self.target_link(),
             max_jobs: sync.max_processes,

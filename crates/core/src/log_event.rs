@@ -48,6 +48,8 @@ pub enum MirrorEvent {
     HookFailed(Failure, Option<Duration>),
     /// A job has succeeded, after the one before had failed.
     Recovered,
+    /// So many paths are compared once more: receivers of lost jobs may have changed them.
+    ComparedAgain(usize),
     /// These paths failed and are retried later.
     PathsFailed(Vec<(DirtyPath, Failure)>),
     /// An event of the deletions beyond the budget.

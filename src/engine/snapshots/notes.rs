@@ -97,8 +97,8 @@ impl Engine {
         }
     }
 
-    /// Stores the notes that may have changed, but not too soon after a failure. What a user is told
-    /// of held deletions must survive a crash, so this comes before the log and the answers.
+    /// Stores the notes that may have changed, but not too soon after a failure. What a user is
+    /// told of held deletions must survive a crash, so this comes before the log and the answers.
     pub(in crate::engine) fn save_due_notes(&mut self) {
         let now = self.now();
         let Some(snapshots) = self.snapshots.as_ref().filter(|_| self.fleet.is_running()) else {

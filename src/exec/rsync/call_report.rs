@@ -16,7 +16,12 @@ use mirror_core::{
     },
 };
 
-use super::call_paths::{CallPathIndex, CallPaths};
+use super::{
+    call_diagnostics::{
+        reports_broken_file_system, reports_no_answer, reports_read_only, reports_shortage,
+    },
+    call_paths::{CallPathIndex, CallPaths},
+};
 use crate::exec::process::remedy::remedy;
 
 /// Reason for which the remote side refuses a call, so that another call is needed.
@@ -30,6 +35,8 @@ pub(super) enum RemoteRefusal {
     MaxDelete,
     /// The target does not exist.
     MissingTarget,
+    /// It has ended without a word.
+    Unanswered,
 }
 
 impl RemoteRefusal {
@@ -37,7 +44,7 @@ impl RemoteRefusal {
     pub(super) const fn prevents_deletions(self) -> bool {
         match self {
             Self::DeleteMissingArgs | Self::MaxDelete => true,
-            Self::ModifyWindow | Self::MissingTarget => false,
+            Self::ModifyWindow | Self::MissingTarget | Self::Unanswered => false,
         }
     }
 }
@@ -142,9 +149,7 @@ impl CallReport {
             || file_remedy.map_or_else(text, |file_remedy| format!("{}: {file_remedy}", text()));
         self.remedy = self.remedy.or(file_remedy);
         self.last_line = Some(text());
-        if reports_shortage(line) {
-            self.shortage.get_or_insert_with(text);
-        }
+        self.read_call_diagnostic(line, text);
         match names.parse(line) {
             Diagnostic::Irrelevant => return,
             Diagnostic::DeletionsSkipped => self.deletions_skipped = true,
@@ -184,6 +189,16 @@ impl CallReport {
         }
         if self.first_line.is_none() {
             self.first_line = Some(text());
+        }
+    }
+
+    /// Parses a line of stderr as far as it concerns the call as a whole.
+    fn read_call_diagnostic(&mut self, line: &[u8], text: impl FnOnce() -> String) {
+        if reports_no_answer(line) {
+            self.refusal.get_or_insert(RemoteRefusal::Unanswered);
+        }
+        if reports_shortage(line) {
+            self.shortage.get_or_insert_with(text);
         }
     }
 
@@ -235,7 +250,7 @@ impl CallReport {
     fn add_unwritable(&mut self, line: &[u8], owned: Vec<DirtyPath>, text: impl Fn() -> String) {
         if reports_broken_file_system(line) {
             self.broken_target.get_or_insert_with(&text);
-            self.is_read_only |= line.ends_with(READ_ONLY);
+            self.is_read_only |= reports_read_only(line);
         }
         for DirtyPath { path, .. } in &owned {
             if self.is_full() {
@@ -408,32 +423,6 @@ impl CallReport {
     fn with_remedy(&self, why: &str) -> String {
         self.remedy.map_or_else(|| why.to_owned(), |remedy| format!("{why}: {remedy}"))
     }
-}
-
-/// The end of a diagnostic about a read-only file system.
-const READ_ONLY: &[u8] = b"Read-only file system (30)";
-
-/// Returns true if the file system of the target became read-only or fails, so that other changes
-/// of the call may have failed, too.
-fn reports_broken_file_system(line: &[u8]) -> bool {
-    let ends: [&[u8]; 2] = [READ_ONLY, b"Input/output error (5)"];
-    ends.iter().any(|end| line.ends_with(end))
-}
-
-/// Returns true if rsync could not start one of its processes because of a temporary shortage.
-fn reports_shortage(line: &[u8]) -> bool {
-    let has = |part: &[u8]| line.windows(part.len()).any(|window| window == part);
-    let failed: [&[u8]; 4] = [b" fork failed in ", b" fork: ", b" pipe failed in ", b" pipe: "];
-    let too_little: [&[u8]; 3] = [
-        b"Resource temporarily unavailable (11)",
-        b"Cannot allocate memory (12)",
-        b"Too many open files (24)",
-    ];
-    // A quoted name means that the line is about that file.
-    line.starts_with(b"rsync: ")
-        && !line.contains(&b'"')
-        && failed.iter().any(|part| has(part))
-        && too_little.iter().any(|end| line.ends_with(end))
 }
 
 const HASHER: BuildHasherDefault<DefaultHasher> = BuildHasherDefault::new();

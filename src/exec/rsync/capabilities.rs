@@ -5,7 +5,10 @@ use mirror_core::{
     plan::rsync::{RsyncCall, RsyncPlan},
 };
 
-use super::{call_report::CallReport, flag::Flag};
+use super::{
+    call_report::{CallReport, RemoteRefusal},
+    flag::Flag,
+};
 use crate::exec::process::end::ProcessExit;
 
 /// `RERR_STREAMIO` of rsync: the remote side closed the connection.
@@ -52,7 +55,7 @@ impl ExistingTargetForm {
         if matches!(end, ProcessExit::Exited(0)) {
             self.accepted.set(true);
         } else if matches!(end, ProcessExit::Exited(EXIT_STREAM_IO))
-            && report.refusal.is_none()
+            && report.refusal == Some(RemoteRefusal::Unanswered)
             && !self.accepted.is_set()
         {
             let (end, report) = make(call)?;
@@ -62,5 +65,47 @@ impl ExistingTargetForm {
             return Ok((end, report));
         }
         Ok((end, report))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use mirror_core::plan::{options::RsyncOptions, stderr::StderrParser, target::Target};
+
+    use super::*;
+    use crate::exec::rsync::call_paths::{CallPathIndex, CallPaths};
+
+    /// Returns the number of calls that are made if each fails with this message.
+    fn calls(message: &str) -> usize {
+        let target = Target::new(b"host:/target/").unwrap();
+        let plan = RsyncPlan::new(RsyncOptions::default(), b"/source/", target);
+        let (form, count) = (ExistingTargetForm::default(), Cell::new(0));
+        let made = form.call(&plan, &plan.root_attributes(), |_| {
+            count.set(count.get() + 1);
+            let mut report = CallReport::default();
+            let names = StderrParser { source: b"/source/", target: plan.target() };
+            let owners = CallPathIndex::new(CallPaths::default(), &|_| true);
+            report.read_stderr(&names, &owners, message.as_bytes());
+            Ok((ProcessExit::Exited(EXIT_STREAM_IO), report))
+        });
+        assert!(made.is_ok());
+        count.get()
+    }
+
+    /// The receiver may live on, and another call would hide that this one was lost.
+    #[test]
+    fn only_a_call_that_nobody_has_answered_is_made_in_the_usual_form() {
+        for side in ["", "[sender] "] {
+            let closed = |bytes| {
+                format!(
+                    "rsync: {side}connection unexpectedly closed ({bytes} bytes received so far)"
+                )
+            };
+            assert_eq!(calls(&closed(0)), 2);
+            assert_eq!(calls(&closed(10)), 1);
+        }
+        assert_eq!(calls("rsync error: error in rsync protocol data stream (code 12)"), 1);
     }
 }

@@ -6,6 +6,7 @@
 mod abandoned;
 mod batch;
 mod call;
+mod call_diagnostics;
 mod call_paths;
 mod call_report;
 mod capabilities;

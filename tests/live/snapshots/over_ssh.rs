@@ -187,7 +187,9 @@ fn a_host_that_is_down_at_the_start_gets_everything_later() {
     daemon.wait_live();
     daemon.wait_mirrored(restarts.mode, &restarts.source, &restarts.target);
     restarts.stop(daemon);
-    restarts.stop(restarts.expect(NOTHING));
+    // What was known to change is compared again, because a transfer was lost less than a minute
+    // ago.
+    restarts.stop(restarts.expect("1 path may have changed since the last snapshot"));
 }
 
 /// A snapshot marks no directory but the one that has received everything.

@@ -40,6 +40,10 @@ impl Mirror {
             }
         };
         self.first = FirstTransfer::Differences;
+        if !differences.is_empty() {
+            // The last run may have been killed together with its jobs.
+            self.lost_receivers.job_lost();
+        }
         for difference in &differences {
             self.mark_difference(difference, now);
         }
@@ -109,8 +113,10 @@ impl Mirror {
         let pending =
             pending.map(|dirty| SourceDifference { dirty, kind: DifferenceKind::Written });
         let held = self.held().flat_map(|held| held.paths.iter().cloned());
-        let held = held.map(|dirty| SourceDifference { dirty, kind: DifferenceKind::Compared });
-        let paths: Vec<_> = pending.chain(held).take(MAX_UNCONFIRMED + 1).collect();
+        let uncertain = held.chain(self.lost_receivers.paths());
+        let uncertain =
+            uncertain.map(|dirty| SourceDifference { dirty, kind: DifferenceKind::Compared });
+        let paths: Vec<_> = pending.chain(uncertain).take(MAX_UNCONFIRMED + 1).collect();
         if paths.len() > MAX_UNCONFIRMED || paths.iter().any(SourceDifference::is_everything) {
             return self.everything_unconfirmed();
         }

@@ -3,12 +3,17 @@
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     string::String,
+    vec::Vec,
 };
 use core::time::Duration;
 
-use super::{Away, AwayCause, Insist, JobPurpose, Mirror, ResumePoint, TargetState};
+use super::{
+    Away, AwayCause, DaemonAction, Insist, JobPurpose, Mirror, ResumePoint, SyncMember as _,
+    TargetState,
+};
 use crate::{
-    job::{DirtyPath, Failure, FatalReason},
+    effect::Effect,
+    job::{DirtyPath, Failure, FatalReason, HookFailureAction},
     log_event::{BatchEvent, FullEvent, MirrorEvent, StartupEvent},
     path::TreePath,
     queue::DirtySet,
@@ -58,6 +63,54 @@ impl Mirror {
         let has_failed = self.queue.backing_off().next().is_some();
         self.queue.retry_now(now);
         has_failed
+    }
+
+    /// The hook is repeated with the batch, so the target is paused as if it were unreachable.
+    pub(super) fn pause_after_hook(
+        &mut self,
+        failure: Failure,
+        action: HookFailureAction,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
+        let wait = match action {
+            HookFailureAction::Retry => self.pause_target(ResumePoint::Live, AwayCause::Hook, now),
+            HookFailureAction::Hold => {
+                self.hold_target(ResumePoint::Live, AwayCause::Hook);
+                None
+            }
+        };
+        self.last_failure = Some(failure.clone());
+        self.report(MirrorEvent::HookFailed(failure, wait), effects);
+    }
+
+    /// Handles a failed job: exits the daemon if that was asked for, otherwise pauses the target.
+    pub(super) fn fail(
+        &mut self,
+        job: FailedJob,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) -> DaemonAction {
+        if let Some(event) = self.daemon_exit_event(&job) {
+            self.report(event, effects);
+            return DaemonAction::Exit;
+        }
+        let FailedJob { purpose, failure, reason: _ } = job;
+        self.last_failure = Some(failure.clone());
+        let resume =
+            if purpose == JobPurpose::Startup { ResumePoint::Starting } else { ResumePoint::Live };
+        let Some(wait) = self.pause_target(resume, AwayCause::Target, now) else {
+            return DaemonAction::Continue;
+        };
+        let event = match purpose {
+            JobPurpose::Startup => MirrorEvent::Startup(StartupEvent::Retry(failure, wait)),
+            JobPurpose::Full => MirrorEvent::Full(FullEvent::Retry(failure, wait)),
+            JobPurpose::Changes | JobPurpose::Obsolete => {
+                MirrorEvent::Batch(BatchEvent::Retry(failure, wait))
+            }
+        };
+        self.report(event, effects);
+        DaemonAction::Continue
     }
 
     /// Pauses the target for a while. Returns the duration, `None` if only an operator resumes it.

@@ -22,6 +22,7 @@ impl Mirror {
             FsEventKind::Lost(path) => {
                 if !self.settings.filter.excludes(&path, EntryKind::Directory) {
                     self.queue.mark(&path, Scope::Tree, now);
+                    self.note_change(&path, Scope::Tree);
                     self.report(MirrorEvent::Source(SourceEvent::EventsLost(path)), effects);
                 }
             }
@@ -36,6 +37,11 @@ impl Mirror {
     pub(crate) fn inherit(&mut self, other: &Self, now: Moment) {
         self.queue.inherit(&other.queue, now);
         self.inherit_held(other);
+        if !other.running.is_empty() {
+            // They are stopped.
+            self.lost_receivers.job_lost();
+        }
+        self.lost_receivers.inherit(&other.lost_receivers);
         for path in other.open.paths() {
             self.queue.mark_written(path, Scope::Entry, now);
         }
@@ -57,7 +63,10 @@ impl Mirror {
         match edit {
             // The attributes are transferred together with the content.
             Edit::Attrib if self.open.holds(path) => {}
-            Edit::Attrib => self.queue.mark(path, scope, now),
+            Edit::Attrib => {
+                self.queue.mark(path, scope, now);
+                self.note_change(path, scope);
+            }
             Edit::Write if *kind == EntryKind::Other && self.open.write(path, now) => {}
             Edit::Create | Edit::Modify | Edit::Write => {
                 let first = self.open.close(path);
@@ -78,6 +87,10 @@ impl Mirror {
                 self.recount_changed(path, scope, now);
             }
         }
+    }
+
+    fn note_change(&mut self, path: &TreePath, scope: Scope) {
+        self.lost_receivers.changed(path, scope, !self.running.is_empty());
     }
 
     /// Returns true if a change of this entry can't affect the target.

@@ -7,6 +7,7 @@ mod failure;
 mod flush;
 mod fs_events;
 mod held;
+mod lost_jobs;
 mod retry;
 mod running_job;
 pub mod scripted;
@@ -22,8 +23,12 @@ use core::time::Duration;
 use failure::{FailedJob, FailureReasons};
 pub use flush::{FlushMark, FlushProgress};
 use held::{CountedPaths, HeldGroup};
+use lost_jobs::LostReceivers;
+#[cfg(test)]
+pub(crate) use lost_jobs::RECEIVER_TIME;
+pub use lost_jobs::TargetHost;
+pub use retry::MAX_RETRY_WAIT;
 use retry::RetryBackoff;
-pub use retry::{MAX_REMOTE_RETRY_WAIT, MAX_RETRY_WAIT};
 use running_job::{JobPurpose, RunningJob};
 pub(crate) use running_job::{large_files, settlement};
 use settings::FirstTransfer;
@@ -38,7 +43,7 @@ use crate::{
     effect::Effect,
     fs_event::{FsEventKind, MirrorId},
     input::TargetLink,
-    job::{DirtyPath, Failure, HookFailureAction, Job, JobEnd, JobId, Outcome, Scope},
+    job::{DirtyPath, Failure, Job, JobEnd, JobId, Outcome, Scope},
     log_event::{BatchEvent, FullEvent, MirrorEvent, StartupEvent},
     path::TreePath,
     queue::{Batch, Debounce, DirtySet, OpenFiles, Settled},
@@ -62,6 +67,7 @@ pub struct Mirror {
     /// Files that are kept out of the queue because they are being written.
     open: OpenFiles,
     running: Vec<RunningJob>,
+    lost_receivers: LostReceivers,
     retry: RetryBackoff,
     /// The failure of the last job, if it failed.
     last_failure: Option<Failure>,
@@ -99,7 +105,8 @@ impl Mirror {
             queue: DirtySet::new(settings.debounce).tracking(settings.has_snapshots),
             open: OpenFiles::new(settings.open_wait),
             running: Vec::new(),
-            retry: RetryBackoff::new(first, settings.longest_retry, u64::from(id.0) + 1),
+            lost_receivers: LostReceivers::new(settings.host),
+            retry: RetryBackoff::new(first, settings.host, u64::from(id.0) + 1),
             last_failure: None,
             held: Vec::new(),
             is_released: false,
@@ -189,6 +196,7 @@ impl Mirror {
             return DaemonAction::Continue;
         };
         let running = self.running.remove(at);
+        self.note_receivers(&running, &outcome, now);
         if running.is_inconclusive(&outcome) {
             self.queue.settle(running.batch, Settled::Nothing, now);
             return DaemonAction::Continue;
@@ -265,49 +273,6 @@ impl Mirror {
         };
         self.report(event, effects);
     }
-
-    /// The hook is repeated with the batch, so the target is paused as if it were unreachable.
-    fn pause_after_hook(
-        &mut self,
-        failure: Failure,
-        action: HookFailureAction,
-        now: Moment,
-        effects: &mut Vec<Effect>,
-    ) {
-        let wait = match action {
-            HookFailureAction::Retry => self.pause_target(ResumePoint::Live, AwayCause::Hook, now),
-            HookFailureAction::Hold => {
-                self.hold_target(ResumePoint::Live, AwayCause::Hook);
-                None
-            }
-        };
-        self.last_failure = Some(failure.clone());
-        self.report(MirrorEvent::HookFailed(failure, wait), effects);
-    }
-
-    /// Handles a failed job: exits the daemon if that was asked for, otherwise pauses the target.
-    fn fail(&mut self, job: FailedJob, now: Moment, effects: &mut Vec<Effect>) -> DaemonAction {
-        if let Some(event) = self.daemon_exit_event(&job) {
-            self.report(event, effects);
-            return DaemonAction::Exit;
-        }
-        let FailedJob { purpose, failure, reason: _ } = job;
-        self.last_failure = Some(failure.clone());
-        let resume =
-            if purpose == JobPurpose::Startup { ResumePoint::Starting } else { ResumePoint::Live };
-        let Some(wait) = self.pause_target(resume, AwayCause::Target, now) else {
-            return DaemonAction::Continue;
-        };
-        let event = match purpose {
-            JobPurpose::Startup => MirrorEvent::Startup(StartupEvent::Retry(failure, wait)),
-            JobPurpose::Full => MirrorEvent::Full(FullEvent::Retry(failure, wait)),
-            JobPurpose::Changes | JobPurpose::Obsolete => {
-                MirrorEvent::Batch(BatchEvent::Retry(failure, wait))
-            }
-        };
-        self.report(event, effects);
-        DaemonAction::Continue
-    }
 }
 
 impl SyncMember for Mirror {
@@ -344,6 +309,7 @@ impl SyncMember for Mirror {
                 if start == CoverageStart::Resumed {
                     // Nobody has seen what changed meanwhile.
                     self.queue.touch(&TreePath::root(), Scope::Tree);
+                    self.lost_receivers.changed(&TreePath::root(), Scope::Tree, false);
                 }
                 self.queue.mark_due(&TreePath::root(), Scope::Tree, now);
             }
@@ -355,6 +321,7 @@ impl SyncMember for Mirror {
         self.target.resume();
         for running in &mut self.running {
             running.purpose = JobPurpose::Obsolete;
+            self.lost_receivers.job_lost();
             effects.push(Effect::Stop(running.job));
         }
         // Deletions observed while the source disappears are no proof that somebody deleted
@@ -461,6 +428,7 @@ impl SyncMember for Mirror {
             return false;
         }
         self.target.resume();
+        self.compare_again_after_lost_jobs(now, effects);
         let is_startup = self.target == TargetState::Starting;
         let batch = if is_startup { self.queue.take_all(now) } else { self.take_next(now) };
         let Some(batch) = batch else { return false };
@@ -487,7 +455,9 @@ impl SyncMember for Mirror {
                 Some(Moment::ORIGIN)
             }
             TargetState::Live => {
-                self.queue.next_due().into_iter().chain(self.open.next_due()).min()
+                let receivers = self.lost_receivers.due();
+                let due = [self.queue.next_due(), self.open.next_due(), receivers];
+                due.into_iter().flatten().min()
             }
             TargetState::Away(away) => Some(away.until).filter(|&until| until != Moment::NEVER),
         }

@@ -2,13 +2,15 @@
 
 use core::time::Duration;
 
+use super::TargetHost;
+
 /// The longest wait between two tries of a target on this machine, where a change of its state is
 /// noticed at once.
 pub const MAX_RETRY_WAIT: Duration = Duration::from_mins(5);
 
 /// The longest wait between two tries of a target elsewhere: that it is back is to be noticed
 /// within a minute.
-pub const MAX_REMOTE_RETRY_WAIT: Duration = Duration::from_secs(50);
+const MAX_REMOTE_RETRY_WAIT: Duration = Duration::from_secs(50);
 
 /// Waits that double with each try, with a random part, so that many mirrors of one target do not
 /// retry simultaneously.
@@ -21,9 +23,14 @@ pub(super) struct RetryBackoff {
 }
 
 impl RetryBackoff {
-    /// Waits that start with `first` and grow up to `longest`. Mirrors with different seeds spread.
+    /// Waits that start with `first` and grow as long as suits the host of the target. Mirrors
+    /// with different seeds spread.
     #[must_use]
-    pub(super) const fn new(first: Duration, longest: Duration, seed: u64) -> Self {
+    pub(super) const fn new(first: Duration, host: TargetHost, seed: u64) -> Self {
+        let longest = match host {
+            TargetHost::Local => MAX_RETRY_WAIT,
+            TargetHost::Remote => MAX_REMOTE_RETRY_WAIT,
+        };
         Self { first, longest, tries: 0, random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 }
     }
 
@@ -59,7 +66,7 @@ mod tests {
 
     #[test]
     fn waits_double_to_a_maximum_and_restart_after_a_success() {
-        let mut retry = RetryBackoff::new(Duration::from_secs(1), MAX_RETRY_WAIT, 7);
+        let mut retry = RetryBackoff::new(Duration::from_secs(1), TargetHost::Local, 7);
         assert_eq!(retry.next_wait(), Duration::from_secs(1));
         let mut full = Duration::from_secs(2);
         for _ in 0..40 {
@@ -74,7 +81,7 @@ mod tests {
     #[test]
     fn mirrors_of_one_target_spread() {
         let total = |seed| {
-            let mut retry = RetryBackoff::new(Duration::from_secs(1), MAX_RETRY_WAIT, seed);
+            let mut retry = RetryBackoff::new(Duration::from_secs(1), TargetHost::Local, seed);
             (0..6).map(|_| retry.next_wait()).sum::<Duration>()
         };
         let mut waits: Vec<_> = (0..20).map(total).collect();
@@ -85,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_long_delay_is_never_shortened() {
-        let mut retry = RetryBackoff::new(Duration::from_mins(15), MAX_RETRY_WAIT, 1);
+        let mut retry = RetryBackoff::new(Duration::from_mins(15), TargetHost::Local, 1);
         assert_eq!(retry.next_wait(), Duration::from_mins(15));
     }
 }

@@ -32,6 +32,12 @@ impl RunningJob {
         self.purpose != JobPurpose::Obsolete && self.batch.covers_root()
     }
 
+    /// Returns true if it did not come to its end: processes of it may live on elsewhere.
+    pub(super) const fn is_lost(&self, outcome: &Outcome) -> bool {
+        matches!(self.purpose, JobPurpose::Obsolete)
+            || matches!(outcome, Outcome::Retry(_) | Outcome::Fatal(..) | Outcome::SourceGone(_))
+    }
+
     /// Returns true if this outcome proves nothing about the target or its changes.
     pub(super) const fn is_inconclusive(&self, outcome: &Outcome) -> bool {
         let failed =

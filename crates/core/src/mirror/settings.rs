@@ -1,8 +1,8 @@
 //! Settings of a mirror with a built-in target.
 
 use alloc::sync::Arc;
-use core::time::Duration;
 
+use super::TargetHost;
 use crate::{
     filter::Filter,
     input::TargetLink,
@@ -26,8 +26,8 @@ pub struct MirrorSettings {
     pub delete: DeletePolicy,
     /// The consequence of a failed first transfer for the daemon.
     pub insist: Insist,
-    /// The longest wait before a failed job is retried.
-    pub longest_retry: Duration,
+    /// The host of the target.
+    pub host: TargetHost,
     /// The rules that exclude entries.
     pub filter: Arc<Filter>,
     /// The link to the target.

@@ -157,7 +157,7 @@ mod tests {
             let filter = Arc::default();
             let (insist, max_jobs, connection) = (Insist::Yes, 1, None);
             let settings = MirrorSettings {
-                longest_retry: crate::mirror::MAX_RETRY_WAIT,
+                host: crate::mirror::TargetHost::Local,
                 delete: crate::plan::options::DeletePolicy::Always,
                 debounce,
                 open_wait: OpenWait::NONE,

@@ -158,7 +158,7 @@ impl ObservedChanges {
     }
 
     /// Each path with an observed change.
-    pub(super) fn paths(&self) -> impl Iterator<Item = DirtyPath> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = DirtyPath> {
         [&self.written, &self.renamed_to, &self.deleted].into_iter().flat_map(PathSet::iter)
     }
 

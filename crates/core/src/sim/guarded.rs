@@ -355,7 +355,7 @@ const fn held(outcome: &Outcome) -> &[HeldDeletions] {
 fn settings(pace: Debounce) -> MirrorSettings {
     let (filter, gate, connection) = (Arc::default(), TargetLink::Up, None);
     MirrorSettings {
-        longest_retry: crate::mirror::MAX_RETRY_WAIT,
+        host: crate::mirror::TargetHost::Local,
         debounce: pace,
         open_wait: crate::queue::OpenWait::default(),
         delete: crate::plan::options::DeletePolicy::Always,

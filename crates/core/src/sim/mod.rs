@@ -9,6 +9,7 @@ mod concurrent;
 mod converge;
 mod flush;
 mod guarded;
+mod late_files;
 mod lossy_source;
 pub(crate) mod random;
 mod restarts;

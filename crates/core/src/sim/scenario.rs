@@ -141,11 +141,12 @@ impl ScenarioStep {
             0..16 => Self::Change(TreeChange::random(tree, random)),
             16..21 => Self::Deliver(seed),
             21..25 => {
-                let wait = random.pick(&[10, 90, 200, 1_000, 5_000]);
+                let wait = random.pick(&[10, 90, 200, 1_000, 5_000, 40_000]);
                 Self::Wait(Duration::from_millis(wait))
             }
             25..28 => Self::Work(1 + steps),
             28 => Self::Fault(JobFault::Partly(seed)),
+            29 if seed % 4 == 0 => Self::Fault(JobFault::Late(steps)),
             29 => Self::Fault(JobFault::Again(steps)),
             30 => random.pick(&[
                 Self::Hangup,
@@ -182,6 +183,7 @@ impl ScenarioStep {
             ["fault", "hook"] => Self::Fault(JobFault::Hook),
             ["fault", "partly", seed] => Self::Fault(JobFault::Partly(seed.parse().unwrap())),
             ["fault", "again", steps] => Self::Fault(JobFault::Again(steps.parse().unwrap())),
+            ["fault", "late", steps] => Self::Fault(JobFault::Late(steps.parse().unwrap())),
             ["fault", "fatal", steps] => Self::Fault(JobFault::Fatal(steps.parse().unwrap())),
             ["unmount"] => Self::Unmount,
             ["mount"] => Self::Mount,
@@ -217,6 +219,7 @@ impl fmt::Display for ScenarioStep {
             Self::Fault(JobFault::Hook) => f.write_str("fault hook"),
             Self::Fault(JobFault::Partly(seed)) => write!(f, "fault partly {seed}"),
             Self::Fault(JobFault::Again(steps)) => write!(f, "fault again {steps}"),
+            Self::Fault(JobFault::Late(steps)) => write!(f, "fault late {steps}"),
             Self::Fault(JobFault::Fatal(steps)) => write!(f, "fault fatal {steps}"),
             Self::Unmount => f.write_str("unmount"),
             Self::Mount => f.write_str("mount"),

@@ -24,6 +24,8 @@ pub(crate) enum JobFault {
     Partly(u64),
     /// After this number of steps the job fails, and the state of the target is unknown.
     Again(usize),
+    /// The same, and the file that it was sending gets its name on the target later.
+    Late(usize),
     /// After this number of steps the job exits with an unknown code.
     Fatal(usize),
     /// The job succeeds, and the hook after it fails.
@@ -34,11 +36,18 @@ impl JobFault {
     /// Returns the outcome of a job that ends after this number of steps. `None`: it goes on.
     pub(crate) fn outcome_after(self, steps: usize) -> Option<Outcome> {
         match self {
-            Self::Again(limit) if limit <= steps => Some(Outcome::Retry(failure())),
+            Self::Again(limit) | Self::Late(limit) if limit <= steps => {
+                Some(Outcome::Retry(failure()))
+            }
             Self::Fatal(limit) if limit <= steps => {
                 Some(Outcome::Fatal(failure(), FatalReason::Unknown))
             }
-            Self::None | Self::Partly(_) | Self::Again(_) | Self::Fatal(_) | Self::Hook => None,
+            Self::None
+            | Self::Partly(_)
+            | Self::Again(_)
+            | Self::Late(_)
+            | Self::Fatal(_)
+            | Self::Hook => None,
         }
     }
 
@@ -46,7 +55,7 @@ impl JobFault {
     pub(crate) const fn seed(self) -> u64 {
         match self {
             Self::Partly(seed) => seed,
-            Self::None | Self::Again(_) | Self::Fatal(_) | Self::Hook => 0,
+            Self::None | Self::Again(_) | Self::Late(_) | Self::Fatal(_) | Self::Hook => 0,
         }
     }
 }
@@ -106,9 +115,20 @@ impl SimWorker {
         Ok(None)
     }
 
+    /// Returns the file that a lost job was sending, if it gets its name on the target later.
+    pub(crate) fn late_file(&self, source: Option<&SimTree>) -> Option<(TreePath, SimNode)> {
+        let DirtyPath { path, .. } = self.todo.front()?;
+        let node = source?.get(path)?;
+        let is_late = matches!((self.fault, node), (JobFault::Late(_), SimNode::File { .. }));
+        is_late.then(|| (path.clone(), node))
+    }
+
     /// Stops the job; the state of the target is then unknown.
     pub(crate) const fn stop(&mut self) {
-        self.fault = JobFault::Again(0);
+        self.fault = match self.fault {
+            JobFault::Late(_) => JobFault::Late(0),
+            _ => JobFault::Again(0),
+        };
     }
 
     fn outcome(&mut self) -> Outcome {

@@ -20,7 +20,7 @@ fn mirror(init: bool) -> Mirror {
     let pace = Debounce::FixedDelay { delay: Duration::from_secs(5), max_waiting: 1_000_000 };
     let (insist, filter) = (Insist::Yes, Arc::default());
     let settings = MirrorSettings {
-        longest_retry: mirror_core::mirror::MAX_RETRY_WAIT,
+        host: mirror_core::mirror::TargetHost::Local,
         has_snapshots: false,
         debounce: pace,
         open_wait: OpenWait::default(),

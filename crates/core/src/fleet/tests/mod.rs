@@ -4,6 +4,7 @@
 //! time alone is a wake-up. Jobs are numbered in their order, from 0.
 
 mod limits;
+mod lost_jobs;
 mod scripts;
 mod snapshots;
 
@@ -42,7 +43,7 @@ fn settings(insist: Insist) -> MirrorSettings {
     let (filter, max_jobs, connection) = (Arc::default(), 1, None);
     let open_wait = OpenWait::default();
     MirrorSettings {
-        longest_retry: crate::mirror::MAX_RETRY_WAIT,
+        host: crate::mirror::TargetHost::Local,
         debounce: Debounce::DEFAULT,
         open_wait,
         delete: DeletePolicy::Always,
@@ -241,6 +242,7 @@ fn show_event(event: &MirrorEvent) -> String {
         MirrorEvent::HookFailed(_, Some(wait)) => format!("hook again in {}", wait.as_millis()),
         MirrorEvent::HookFailed(_, None) => "hook holds".into(),
         MirrorEvent::Recovered => "recovered".into(),
+        MirrorEvent::ComparedAgain(count) => format!("{count} again"),
         MirrorEvent::PathsFailed(failed) => format!("{} failed", failed.len()),
         MirrorEvent::Deletions(DeletionEvent::Held { found, .. }) => {
             format!("{} held", found.iter().map(|it| it.count).sum::<u64>())

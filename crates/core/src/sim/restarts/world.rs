@@ -592,7 +592,7 @@ fn index(mirror: MirrorId) -> usize {
 fn settings(max_jobs: usize, target_link: TargetLink) -> MirrorSettings {
     let (filter, connection) = (Arc::default(), None);
     MirrorSettings {
-        longest_retry: crate::mirror::MAX_RETRY_WAIT,
+        host: crate::mirror::TargetHost::Local,
         debounce: Debounce::default(),
         open_wait: OpenWait::default(),
         delete: crate::plan::options::DeletePolicy::Always,
