@@ -27,9 +27,8 @@ pub(super) fn never_matching(sync: &SyncConfig) -> Vec<String> {
 /// Collects the patterns in `rsync._extra`. The flag is true if a leading `!` is part of the
 /// pattern.
 fn extra_patterns(sync: &SyncConfig) -> Vec<(Vec<u8>, bool)> {
-    let args = DirectTranslation::translate(&sync.rsync).unwrap_or_default();
     let mut found = Vec::new();
-    for rule in args.rules {
+    for rule in DirectTranslation::rules(&sync.rsync) {
         match rule {
             ExtraRule::Exclude(pattern) | ExtraRule::Include(pattern) => {
                 found.push((pattern, true));

@@ -40,8 +40,17 @@ pub(super) struct PatternContext<'a> {
     pub(super) start_dir: &'a Path,
     pub(super) source: &'a Path,
     pub(super) delete_excluded: bool,
-    /// Rules of `rsync._extra`, for a sync that does not pass them to rsync.
-    pub(super) extra: &'a [ExtraRule],
+    pub(super) extra: ExtraRules<'a>,
+}
+
+/// Rules of `rsync._extra`.
+#[derive(Clone, Copy)]
+pub(super) enum ExtraRules<'a> {
+    /// Those of a sync without rsync. They come first, and all must be right.
+    Only(&'a [ExtraRule]),
+    /// Those that rsync gets, too, after the other rules. It does not apply them to the parent
+    /// directories of the names in a list, so a batch must not have names in excluded directories.
+    Passed(&'a [ExtraRule]),
 }
 
 impl SyncPatterns {
@@ -59,8 +68,10 @@ impl SyncPatterns {
         if context.delete_excluded {
             builder = builder.delete_excluded();
         }
-        for rule in context.extra {
-            add_extra(&mut builder, rule, context.start_dir)?;
+        if let ExtraRules::Only(rules) = context.extra {
+            for rule in rules {
+                add_extra(&mut builder, rule, context.start_dir)?;
+            }
         }
         for rule in &exclusions.filters {
             add_rule(&mut builder, rule, context.start_dir)?;
@@ -70,8 +81,12 @@ impl SyncPatterns {
                 SettingError::Fatal(format!("cannot exclude {}: {error}", quoted(pattern)))
             })?;
         }
-        let filter = builder.build();
+        let mut filter = builder.clone().build();
         let rules = rules(&exclusions, &filter);
+        if let ExtraRules::Passed(extra) = context.extra {
+            add_extra_rules(&mut builder, extra, context.start_dir);
+            filter = builder.build();
+        }
         Ok(Self { exclusions, filter: Arc::new(filter), rules })
     }
 }
@@ -111,27 +126,32 @@ fn add_rule(builder: &mut Builder, rule: &[u8], start_dir: &Path) -> Result<(), 
     Err(SettingError::Fatal(format!("Unknown filter rule: {}: {}", quoted(rule), error.kind)))
 }
 
-/// Compiles the rules of `rsync._extra`. Invalid ones are skipped: rsync reports them.
+/// Compiles the rules of `rsync._extra`.
 pub(super) fn extra_filter(sync: &SyncConfig, start_dir: &Path) -> Filter {
-    let args = DirectTranslation::translate(&sync.rsync).unwrap_or_default();
+    let rules = DirectTranslation::rules(&sync.rsync);
     let mut builder = Builder::new().source(sync.source.as_os_str().as_bytes());
-    for rule in &args.rules {
-        // A later rule may still have to be refused.
-        let _ = add_extra(&mut builder, rule, start_dir);
-    }
+    add_extra_rules(&mut builder, &rules, start_dir);
     builder.build()
+}
+
+/// Adds the rules of `rsync._extra`. Invalid ones are skipped: rsync reports them.
+fn add_extra_rules(builder: &mut Builder, rules: &[ExtraRule], start_dir: &Path) {
+    for rule in rules {
+        // A later rule may still have to be refused.
+        let _ = add_extra(builder, rule, start_dir);
+    }
 }
 
 /// Refuses rules that rsync reads from a file in each directory. rsync reads those files only when
 /// it walks through the source, and not for the names of a batch. A file that such a rule excludes
 /// would be sent after its next change.
 pub(super) fn refuse_per_directory(sync: &SyncConfig, extra: &Filter) -> Result<(), SettingError> {
-    let (setting, rule) = match (sync.filter.per_directory(), extra.per_directory()) {
-        (Some(rule), _) => ("filter", rule),
-        (None, Some(rule)) if rule == b":C .cvsignore" && sync.rsync.short.contains(&b'C') => {
+    let (setting, rule) = match (extra.per_directory(), sync.filter.per_directory()) {
+        (Some(rule), _) if rule == b":C .cvsignore" && sync.rsync.short.contains(&b'C') => {
             ("rsync.cvs_exclude", rule)
         }
-        (None, Some(rule)) => ("rsync._extra", rule),
+        (Some(rule), _) => ("rsync._extra", rule),
+        (None, Some(rule)) => ("filter", rule),
         (None, None) => return Ok(()),
     };
     Err(SettingError::Lua(format!(

@@ -31,7 +31,7 @@ use super::{
     exit_codes::exit_codes,
     fields::{Fields, quoted, text},
     hook,
-    patterns::{PatternContext, SyncPatterns},
+    patterns::{ExtraRules, PatternContext, SyncPatterns},
     rsync_args::RsyncArgs,
 };
 use crate::config::{
@@ -128,7 +128,16 @@ impl SyncReader<'_> {
         invocation: &RsyncInvocation,
     ) -> Result<SyncPatterns, SettingError> {
         let delete_excluded = invocation.args.options.delete_excluded;
-        let extra = &invocation.direct.rules;
+        let passed = match kind {
+            SyncKind::Rsync | SyncKind::Rsyncssh => {
+                DirectTranslation::rules(&invocation.args.options)
+            }
+            SyncKind::Direct | SyncKind::Script => Vec::new(),
+        };
+        let extra = match kind {
+            SyncKind::Direct => ExtraRules::Only(&invocation.direct.rules),
+            SyncKind::Rsync | SyncKind::Rsyncssh | SyncKind::Script => ExtraRules::Passed(&passed),
+        };
         let context = PatternContext { start_dir: self.start_dir, source, delete_excluded, extra };
         let patterns = SyncPatterns::read(fields, context)?;
         if kind == SyncKind::Direct {

@@ -186,6 +186,19 @@ const PROTECTING: &[&str] = &[
     "dirs",
 ];
 
+/// Returns the short options as one argument.
+fn short_argument(rsync: &RsyncOptions) -> Vec<u8> {
+    [b"-".as_slice(), &rsync.short].concat()
+}
+
+/// Returns the arguments that stand for keys of the table, with the short ones first, and the
+/// user's own, which override them.
+fn argument_lists<'a>(rsync: &'a RsyncOptions, short: &'a [u8]) -> [Vec<&'a [u8]>; 2] {
+    let short = core::iter::once(short).filter(|arg| arg.len() > 1);
+    let keys = short.chain(rsync.long.iter().map(Vec::as_slice));
+    [keys.collect(), rsync.extra.iter().map(Vec::as_slice).collect()]
+}
+
 impl DirectTranslation {
     /// Translates the user's options for rsync.
     ///
@@ -194,24 +207,33 @@ impl DirectTranslation {
     /// If a value is invalid: a sentence without a full stop.
     pub fn translate(rsync: &RsyncOptions) -> Result<Self, String> {
         let mut translation = Self::default();
-        // The table is read first, so that the user's own arguments override it.
-        let short = [b"-".as_slice(), &rsync.short].concat();
-        let keys: Vec<&[u8]> = core::iter::once(&*short)
-            .filter(|arg| arg.len() > 1)
-            .chain(rsync.long.iter().map(Vec::as_slice))
-            .collect();
+        let short = short_argument(rsync);
+        let [keys, extra] = argument_lists(rsync, &short);
         translation.options.links = rsync.short.contains(&b'l');
         translation.options.times = rsync.short.contains(&b't');
         let mut backup = BackupArgs::default();
         for arg in RsyncArgParser::new(&keys) {
             translation.take(arg, OptionOrigin::Table, &mut backup)?;
         }
-        let extra: Vec<&[u8]> = rsync.extra.iter().map(Vec::as_slice).collect();
         for arg in RsyncArgParser::new(&extra) {
             translation.take(arg, OptionOrigin::Extra, &mut backup)?;
         }
         translation.options.backup = backup.build();
         Ok(translation)
+    }
+
+    /// Returns the filter rules among the user's options for rsync, in order, whatever the others
+    /// are.
+    #[must_use]
+    pub fn rules(rsync: &RsyncOptions) -> Vec<ExtraRule> {
+        let mut translation = Self::default();
+        let short = short_argument(rsync);
+        for arg in argument_lists(rsync, &short).iter().flat_map(|list| RsyncArgParser::new(list)) {
+            if let RsyncArg::Option { name, value, .. } = arg {
+                translation.take_rule(str::from_utf8(name).unwrap_or_default(), value);
+            }
+        }
+        translation.rules
     }
 
     /// Switches off an option by its name in the table; no argument of rsync expresses this.

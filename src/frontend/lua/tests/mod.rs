@@ -389,6 +389,32 @@ fn direct_applies_extra_rules_first() {
     }
 }
 
+/// rsync does not apply them to the parent directories of the names in a list.
+#[test]
+fn batches_of_rsync_respect_extra_rules() {
+    let text = "sync{ default.rsync, source='@/src', target='/t', exclude = { 'own' }, rsync = {
+        _extra = { '--max-size=?', '--include=/keep/', '--exclude', '/*/', '-f- secret',
+            '--exclude-from=ex', '--exclude-from=missing' } } }";
+    let fixture = ConfigFixture::new(text.as_bytes());
+    fs::write(fixture.request.start_dir.join("ex"), "# no\nfrom-file\n").unwrap();
+    let sync = fixture.load().unwrap().config.syncs.remove(0);
+    for (name, is_excluded) in [
+        ("dir/inner", true),
+        ("keep/inner", false),
+        ("keep/secret/inner", true),
+        ("from-file/x", true),
+        ("own", true),
+        ("x", false),
+    ] {
+        let path = mirror_core::path::TreePath::new(name.as_bytes()).unwrap();
+        let kind = mirror_core::fs_event::EntryKind::Other;
+        assert_eq!(sync.filter.excludes(&path, kind), is_excluded, "{name}");
+    }
+    // rsync gets them as they are.
+    let own = mirror_core::plan::options::ExcludeRules::Excludes(vec![b"own".to_vec()]);
+    assert_eq!(sync.rsync.rules, own);
+}
+
 #[test]
 fn direct_warns_of_ignored_options_and_refuses_protective_ones() {
     assert_eq!(direct("archive = true, perms = true, xattrs = true").1, [""; 0]);
