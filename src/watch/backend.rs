@@ -92,6 +92,11 @@ pub(super) trait Backend: AsFd + Send {
     /// Only if the backend has failed and must be replaced.
     fn drain(&mut self, drained: &mut Drained) -> io::Result<DrainStatus>;
 
+    /// Returns the number of bytes of kernel events that were read and that the next drain handles.
+    fn unhandled_bytes(&self) -> usize {
+        0
+    }
+
     /// Does a bounded amount of the remaining work, such as reading directories that are to be
     /// watched. Returns true if there is more.
     fn advance(&mut self, drained: &mut Drained) -> bool;
@@ -134,6 +139,8 @@ pub(super) const KEPT_EVENTS: usize = 1024;
 pub(super) struct Drained {
     /// File system events.
     pub(super) fs_events: Vec<FsEvent>,
+    /// Length of the paths of these events, in bytes, before they are merged.
+    pub(super) path_bytes: usize,
     /// Positions of those events that are creations of a name, not moves to it, in order.
     pub(super) created: Vec<usize>,
     /// Mirrors that are covered from here on, with the number of watched directories.
@@ -174,6 +181,7 @@ impl Drained {
 
     /// Adds an event.
     pub(super) fn push(&mut self, mirror: MirrorId, kind: FsEventKind) {
+        self.path_bytes += kind.path_bytes();
         self.fs_events.push(FsEvent { mirror, kind });
     }
 

@@ -10,8 +10,12 @@ use mirror_core::{
 use super::{Coverage, Inventory};
 use crate::lock;
 
-/// Maximum number of queued events of one mirror: about one second of a storm, and 20 MB.
+/// Maximum number of queued events of one mirror: about one second of a storm, and 20 MB. An event
+/// with long paths counts as several.
 const MAX_EVENTS: usize = 200_000;
+
+/// Length of the paths, in bytes, with which an event counts as one more.
+const LONG_PATH: usize = 64;
 
 /// Message of the watcher to the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,11 +93,11 @@ impl OutboxState {
             return;
         }
         let is_gone = matches!(kind, FsEventKind::RootGone(_));
-        let mirror = *mirror;
+        let (mirror, weight) = (*mirror, 1 + kind.path_bytes() / LONG_PATH);
         match self.queued.entry(mirror).or_insert(Some(0)) {
             None if !is_gone => return,
             Some(queued) if *queued >= limit && !is_gone => return self.replace_by_rescan(mirror),
-            Some(queued) => *queued += 1,
+            Some(queued) => *queued += weight,
             None => {}
         }
         self.messages.push(message);
@@ -136,6 +140,17 @@ mod tests {
         assert!(!outbox.put([lost(0, "c")]));
         assert_eq!(outbox.take(), [lost(0, "a"), lost(0, "b"), lost(0, "c")]);
         assert!(outbox.put([lost(0, "d")]));
+    }
+
+    #[test]
+    fn events_with_long_paths_become_a_rescan_sooner() {
+        let outbox = outbox(100);
+        let path = "x".repeat(255);
+        assert!(outbox.put((0..20).map(|number| lost(0, &format!("{path}/{number}")))));
+        assert_eq!(outbox.take().len(), 20);
+        let path = [&*path; 20].join("/");
+        assert!(outbox.put((0..20).map(|number| lost(0, &format!("{path}/{number}")))));
+        assert_eq!(outbox.take(), [lost(0, "")]);
     }
 
     #[test]

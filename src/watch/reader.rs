@@ -387,6 +387,7 @@ impl WatchReader {
             mirror.is_some_and(|mirror| mirror.is_covered && !mirror.ignores(&event.kind))
         });
         let mut messages: Vec<WatchMessage> = events.map(WatchMessage::Event).collect();
+        drained.path_bytes = 0;
         messages.append(&mut self.messages);
         for (id, directories) in drained.covered.drain(..) {
             let Some(mirror) = self.mirrors.get_mut(&id) else { continue };

@@ -38,6 +38,19 @@ pub enum FsEventKind {
     RootGone(RootGone),
 }
 
+impl FsEventKind {
+    /// Returns the length of its paths, in bytes.
+    #[must_use]
+    pub fn path_bytes(&self) -> usize {
+        let length = |path: &TreePath| path.as_bytes().len();
+        match self {
+            Self::Changed(Change { path, .. }) | Self::Lost(path) => length(path),
+            Self::Renamed { from, to, .. } => length(from) + length(to),
+            Self::RootGone(_) => 0,
+        }
+    }
+}
+
 /// A change of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {

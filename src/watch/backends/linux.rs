@@ -240,6 +240,11 @@ impl Backends {
         std::iter::once(self.inotify.as_fd()).chain(self.fanotify.as_ref().map(AsFd::as_fd))
     }
 
+    /// Returns the number of bytes of kernel events that were read and that the next drain handles.
+    pub(in crate::watch) fn unhandled_bytes(&self) -> usize {
+        self.inotify.unhandled_bytes() + self.fanotify.as_ref().map_or(0, Backend::unhandled_bytes)
+    }
+
     /// Does a bounded amount of the remaining work. Returns true if there is more.
     pub(in crate::watch) fn advance(&mut self, drained: &mut Drained) -> bool {
         self.switch_large_trees();

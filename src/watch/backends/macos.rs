@@ -91,6 +91,11 @@ impl Backends {
         std::iter::once(self.fsevents.as_fd())
     }
 
+    /// Returns the number of bytes of kernel events that were read and that the next drain handles.
+    pub(in crate::watch) fn unhandled_bytes(&self) -> usize {
+        self.fsevents.unhandled_bytes()
+    }
+
     /// Does a bounded amount of the remaining work. Returns true if there is more.
     pub(in crate::watch) fn advance(&mut self, drained: &mut Drained) -> bool {
         self.fsevents.advance(drained)

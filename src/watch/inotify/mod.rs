@@ -15,14 +15,19 @@ mod walk;
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
+    ops::Range,
     os::{
         fd::{AsFd, BorrowedFd},
         unix::ffi::OsStrExt,
     },
+    time::{Duration, Instant},
 };
 
 use mirror_core::fs_event::{MirrorId, WriteDetection};
-use mirror_platform::{entries::ReadBuffer, inotify::MIN_BUFFER_SIZE};
+use mirror_platform::{
+    entries::ReadBuffer,
+    inotify::{InotifyEvents, MIN_BUFFER_SIZE},
+};
 
 use super::backend::{Backend, DrainStatus, Drained, WatchTree};
 use dir_tree::{DirState, DirTree, ROOT, Ticket};
@@ -34,8 +39,17 @@ use walk::{DirWalk, WalkPurpose};
 /// Number of bytes of events per read.
 const BUFFER_SIZE: usize = 128 * 1024;
 
-/// Maximum number of bytes per drain: more than the kernel's queue holds by default.
-const MAX_BYTES_PER_DRAIN: usize = 16 * 1024 * 1024;
+/// Maximum duration of a drain. Events that come as fast as they are handled must not keep those
+/// of other sources from being published.
+const MAX_DRAIN_TIME: Duration = Duration::from_millis(100);
+
+/// Maximum duration of reading directories between two drains, besides the last step. A storm may
+/// ask for more directories than one step in each drain would read.
+const MAX_ADVANCE_TIME: Duration = Duration::from_millis(20);
+
+/// Length of the paths of events, in bytes, after which they are published. The path of each
+/// change in a deep directory may be long.
+const MAX_PATH_BYTES: usize = 8 * 1024 * 1024;
 
 /// Parameters that tests change.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +65,12 @@ pub(super) struct InotifyLimits {
     pub(super) min_parallel_dirs: usize,
     /// Maximum number of worker threads; with 0 the calling thread does the work.
     pub(super) max_workers: usize,
+    /// Maximum duration of a drain, which handles at least one event.
+    pub(super) drain_time: Duration,
+    /// Maximum duration of reading directories between two drains, which does at least one step.
+    pub(super) advance_time: Duration,
+    /// Length of the paths of published events, in bytes, that ends a drain.
+    pub(super) path_bytes: usize,
 }
 
 impl Default for InotifyLimits {
@@ -61,6 +81,9 @@ impl Default for InotifyLimits {
             eager_dirs: 256,
             min_parallel_dirs: 128,
             max_workers: 4,
+            drain_time: MAX_DRAIN_TIME,
+            advance_time: MAX_ADVANCE_TIME,
+            path_bytes: MAX_PATH_BYTES,
         }
     }
 }
@@ -86,6 +109,8 @@ pub(super) struct InotifyBackend<K: Kernel = RealKernel> {
     limbo: Vec<(Ticket, u64)>,
     /// Directories at locations that events reported and that were not seen there, and the drain.
     assumed_moves: Vec<(Ticket, u64)>,
+    /// True if events were lost while everything was rescanned because of earlier losses.
+    is_rescan_outdated: bool,
     /// Directories that could not be reached and are to be read again; true if everything below
     /// them is to be verified.
     rereads: BTreeMap<Ticket, bool>,
@@ -98,6 +123,8 @@ pub(super) struct InotifyBackend<K: Kernel = RealKernel> {
     recently_modified: Vec<(u32, Box<[u8]>, WriteDetection)>,
     drain_count: u64,
     buffer: Vec<u8>,
+    /// The part of the buffer with events that were read and not handled yet.
+    unhandled: Range<usize>,
     entries: ReadBuffer,
 }
 
@@ -132,6 +159,8 @@ impl<K: Kernel> InotifyBackend<K> {
             recently_modified: Vec::new(),
             drain_count: 0,
             buffer: vec![0; limits.buffer.max(MIN_BUFFER_SIZE)],
+            unhandled: 0..0,
+            is_rescan_outdated: false,
             entries: ReadBuffer::new(),
             limits,
         }
@@ -203,19 +232,14 @@ impl<K: Kernel> Backend for InotifyBackend<K> {
         result
     }
 
+    fn unhandled_bytes(&self) -> usize {
+        self.unhandled.len()
+    }
+
     fn advance(&mut self, drained: &mut Drained) -> bool {
-        if let Some(mut walk) = self.walks.pop_front() {
-            let is_done = if self.is_worth_parallel(&walk) {
-                self.parallel_step(&mut walk, drained)
-            } else {
-                self.step(&mut walk, drained)
-            };
-            if is_done {
-                self.finish(&walk, drained);
-            } else {
-                self.walks.push_back(walk);
-            }
-        }
+        let until = Instant::now() + self.limits.advance_time;
+        // While a tree is being covered, it may turn out to be too large for this backend.
+        while !self.advance_first_walk(drained) && Instant::now() < until {}
         if self.walks.is_empty() {
             self.retry_rereads();
         }
@@ -269,6 +293,24 @@ impl<K: Kernel> InotifyBackend<K> {
         (self.watches, self.dirs.list(limit))
     }
 
+    /// Does one step of the first walk, which then becomes the last. Returns true if there was
+    /// none, or if it covers a tree.
+    fn advance_first_walk(&mut self, drained: &mut Drained) -> bool {
+        let Some(mut walk) = self.walks.pop_front() else { return true };
+        let is_done = if self.is_worth_parallel(&walk) {
+            self.parallel_step(&mut walk, drained)
+        } else {
+            self.step(&mut walk, drained)
+        };
+        let covers = matches!(walk.purpose, WalkPurpose::Cover(_));
+        if is_done {
+            self.finish(&walk, drained);
+        } else {
+            self.walks.push_back(walk);
+        }
+        covers
+    }
+
     fn is_root_of_another(&self, node: u32, root: Ticket) -> bool {
         self.dirs.is_root(node) && self.dirs.ticket(node) != root
     }
@@ -280,16 +322,24 @@ impl<K: Kernel> InotifyBackend<K> {
     }
 
     fn drain_with(&mut self, buffer: &mut [u8], drained: &mut Drained) -> io::Result<DrainStatus> {
-        let mut reads = MAX_BYTES_PER_DRAIN / buffer.len();
+        let until = Instant::now() + self.limits.drain_time;
         loop {
-            let Some(events) = self.kernel.read(buffer)? else { return Ok(DrainStatus::Empty) };
+            let left = std::mem::take(&mut self.unhandled);
+            let (mut events, end) = if left.is_empty() {
+                let Some(events) = self.kernel.read(buffer)? else { return Ok(DrainStatus::Empty) };
+                let end = events.remaining();
+                (events, end)
+            } else {
+                let end = left.end;
+                (InotifyEvents::new(buffer.get(left).unwrap_or_default()), end)
+            };
             self.has_changes = true;
-            for event in events {
+            while let Some(event) = events.next() {
                 self.handle(&event, drained);
-            }
-            match reads.checked_sub(1) {
-                Some(left) => reads = left,
-                None => return Ok(DrainStatus::More),
+                if drained.path_bytes >= self.limits.path_bytes || Instant::now() >= until {
+                    self.unhandled = end - events.remaining()..end;
+                    return Ok(DrainStatus::More);
+                }
             }
         }
     }

@@ -18,14 +18,25 @@ use super::{
 impl<K: Kernel> InotifyBackend<K> {
     /// Rescans all trees because events were lost: those that are being covered from their start,
     /// the others at once.
+    ///
+    /// A rescan that has begun goes on, and another one follows: otherwise it would never end while
+    /// events are lost all the time.
     pub(super) fn rescan_everything(&mut self) {
-        self.walks.retain(|walk| walk.purpose != WalkPurpose::RescanAll);
         for walk in &mut self.walks {
             let WalkPurpose::Cover(mirror) = walk.purpose else { continue };
             let root = self.mirrors.root(mirror).into_iter().collect();
             let DirWalk { is_shared, .. } = *walk;
             *walk = DirWalk { is_shared, ..DirWalk::verifying(root, WalkPurpose::Cover(mirror)) };
         }
+        self.is_rescan_outdated =
+            self.walks.iter().any(|walk| walk.purpose == WalkPurpose::RescanAll);
+        if !self.is_rescan_outdated {
+            self.begin_rescan();
+        }
+    }
+
+    /// Begins to rescan the trees that are covered.
+    pub(super) fn begin_rescan(&mut self) {
         // A root within another one is scanned separately, because the scan of the outer one may
         // not reach it.
         let mut tops: Vec<Ticket> = self.mirrors.covered().map(|(_, root)| root).collect();

@@ -420,6 +420,9 @@ impl<K: Kernel> InotifyBackend<K> {
                 for (mirror, _) in self.mirrors.covered() {
                     drained.push(mirror, FsEventKind::Lost(TreePath::root()));
                 }
+                if std::mem::take(&mut self.is_rescan_outdated) {
+                    self.begin_rescan();
+                }
             }
         }
     }

@@ -99,6 +99,7 @@ impl WatchReader {
         // Without an answer, until there is a moment without events.
         let queued = |fd: BorrowedFd<'_>| rustix::io::ioctl_fionread(fd).unwrap_or(u64::MAX);
         let bytes = self.backends.descriptors().map(queued).fold(0, u64::saturating_add);
-        bytes.div_ceil(MIN_EVENT_SIZE)
+        let read = u64::try_from(self.backends.unhandled_bytes()).unwrap_or(u64::MAX);
+        bytes.saturating_add(read).div_ceil(MIN_EVENT_SIZE)
     }
 }

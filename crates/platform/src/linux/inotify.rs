@@ -252,6 +252,12 @@ impl<'a> InotifyEvents<'a> {
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
+
+    /// Returns the number of bytes that are left.
+    #[must_use]
+    pub const fn remaining(&self) -> usize {
+        self.rest.len()
+    }
 }
 
 impl<'a> Iterator for InotifyEvents<'a> {

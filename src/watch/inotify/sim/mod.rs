@@ -13,6 +13,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use mirror_core::{fs_event::MirrorId, path::TreePath};
@@ -177,6 +178,9 @@ fn history(seed: u64, faults: SimFaults) -> SimHarness {
         eager_dirs: pick(&mut rng, &[0, 1, 256]),
         min_parallel_dirs: pick(&mut rng, &[1, 3, 128]),
         max_workers: 0,
+        drain_time: Duration::from_hours(1),
+        advance_time: Duration::ZERO,
+        path_bytes: pick(&mut rng, &[0, 100, usize::MAX]),
     };
     let counts_links = rng.roll(2) == 0;
     SimHarness::new(fs, limits, counts_links, rng)
@@ -261,7 +265,7 @@ fn quiet_harness(directories: &[(&str, &'static str)]) -> SimHarness {
     }
     SimHarness::new(
         fs,
-        InotifyLimits { max_workers: 0, ..InotifyLimits::default() },
+        InotifyLimits { max_workers: 0, advance_time: Duration::ZERO, ..InotifyLimits::default() },
         true,
         WatchRng(1),
     )

@@ -47,6 +47,8 @@ fn without_capabilities<T>(act: impl FnOnce() -> T) -> T {
 }
 
 mod inotify_contract {
+    use std::time::Duration;
+
     use super::*;
 
     fn backend(limits: InotifyLimits) -> Box<dyn Backend> {
@@ -97,13 +99,54 @@ mod inotify_contract {
     }
 
     #[test]
+    fn random_changes_converge_with_one_event_per_drain() {
+        for seed in 1..=4 {
+            converge(
+                backend(InotifyLimits { path_bytes: 0, ..InotifyLimits::default() }),
+                seed * 0x51ed_2701,
+                40,
+            );
+        }
+    }
+
+    /// Events that come as fast as they are handled must not keep those of others unpublished.
+    #[test]
+    fn a_drain_ends_after_its_time_or_with_long_paths() {
+        let limits = [
+            InotifyLimits { drain_time: Duration::ZERO, ..InotifyLimits::default() },
+            InotifyLimits { path_bytes: 1, ..InotifyLimits::default() },
+        ];
+        for limits in limits {
+            let temp = temp_tree();
+            let root = temp.path().join("in");
+            let mut harness = BackendHarness::new(backend(limits));
+            harness.cover(0, &root);
+            for name in ["1", "2", "3"] {
+                fs::create_dir(root.join(name)).unwrap();
+            }
+            for left in [2, 1, 0] {
+                assert_eq!(harness.backend.drain(&mut harness.drained).unwrap(), DrainStatus::More);
+                assert_eq!(harness.drained.kernel_events, 3 - left);
+                let is_left = harness.backend.unhandled_bytes() > 0;
+                assert_eq!(is_left, left > 0);
+            }
+            harness.check();
+        }
+    }
+
+    #[test]
     fn concurrent_changes_converge() {
         converge_concurrently(backend(InotifyLimits { buffer: 0, ..InotifyLimits::default() }), 40);
     }
 
     /// Uses parallel steps even for a single directory, and changes in between.
     fn with_parallel_steps() -> Box<dyn Backend> {
-        backend(InotifyLimits { eager_dirs: 0, min_parallel_dirs: 1, ..InotifyLimits::default() })
+        backend(InotifyLimits {
+            eager_dirs: 0,
+            min_parallel_dirs: 1,
+            advance_time: Duration::ZERO,
+            ..InotifyLimits::default()
+        })
     }
 
     #[test]
