@@ -40,10 +40,6 @@ impl Mirror {
             }
         };
         self.first = FirstTransfer::Differences;
-        if !differences.is_empty() {
-            // The last run may have been killed together with its jobs.
-            self.lost_receivers.job_lost();
-        }
         for difference in &differences {
             self.mark_difference(difference, now);
         }

@@ -56,7 +56,7 @@ impl LostReceivers {
         Self { host, state: ReceiverState::Gone, transferred: PathSet::new() }
     }
 
-    /// Notes that a job was lost, or may have been when the last mirror of this target ended.
+    /// Notes that a job was lost, or may have been.
     pub(super) fn job_lost(&mut self) {
         if self.host == TargetHost::Remote {
             self.state = ReceiverState::Alive;
