@@ -8,6 +8,7 @@ use std::{
 };
 
 use mirror_core::{
+    fs_event::EntryKind,
     path::{Escaped, TreePath},
     plan::{
         args::{RsyncArg, RsyncArgParser, parse_size},
@@ -18,7 +19,8 @@ use mirror_core::{
 use super::shown;
 use crate::config::{SyncConfig, SyncKind};
 
-/// Limits of the search for a symbolic link that leads out of the source: entries read, and time.
+/// Limits of the search for a symbolic link that is copied as what it refers to: entries read, and
+/// time.
 const MAX_ENTRIES: usize = 20_000;
 const MAX_TIME: Duration = Duration::from_millis(200);
 
@@ -91,7 +93,16 @@ fn option_warning(sync: &SyncConfig, name: &[u8], named: &str) -> Option<String>
              correctly"
                 .into()
         }
-        b"copy-links" | b"copy-unsafe-links" => return link_warning(sync, named),
+        b"copy-links" => return link_warning(sync, named, |_| true),
+        b"copy-dirlinks" => return link_warning(sync, named, Path::is_dir),
+        b"copy-unsafe-links" => {
+            return link_warning(sync, named, |link| is_outside(link, &sync.source));
+        }
+        b"inplace" if sync.rsync.keeps_hard_links() => {
+            "with hard_links, a file of the target that is no hard link of another one any more is \
+             written through it, and both get its content"
+                .into()
+        }
         b"relative" => "the full path of the source is created in the target, and deletions are \
                         made under another path"
             .into(),
@@ -111,17 +122,23 @@ fn is_deletion(name: &[u8]) -> bool {
     name == b"delete" || name.starts_with(b"delete-")
 }
 
-/// Warns of a link that leads out of the source: changes behind it are not seen.
-fn link_warning(sync: &SyncConfig, named: &str) -> Option<String> {
-    let link = find_link_out_of_source(sync)?;
+/// Warns of a link that is copied as what it refers to: changes there are seen under their own name
+/// only, if at all.
+fn link_warning(
+    sync: &SyncConfig,
+    named: &str,
+    is_copied: impl Fn(&Path) -> bool,
+) -> Option<String> {
+    let link = find_link(sync, is_copied)?;
     Some(format!(
-        "{named}: the link {} leads out of the source: changes there are transferred by the next \
-         full transfer only",
+        "{named}: changes behind the link {} are transferred under its name by the next full \
+         transfer only: set crontab for regular ones",
         shown(&link)
     ))
 }
 
-fn find_link_out_of_source(sync: &SyncConfig) -> Option<PathBuf> {
+/// Returns a link of the source that refers to something and that fulfils a condition.
+fn find_link(sync: &SyncConfig, is_copied: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     let end = Instant::now() + MAX_TIME;
     let mut left = MAX_ENTRIES;
     let mut waiting = vec![TreePath::root()];
@@ -131,11 +148,16 @@ fn find_link_out_of_source(sync: &SyncConfig) -> Option<PathBuf> {
         for entry in listing.flatten() {
             left = left.checked_sub(1).filter(|_| Instant::now() < end)?;
             let Ok(kind) = entry.file_type() else { continue };
-            if kind.is_symlink() && is_outside(&entry.path(), &sync.source) {
-                return Some(entry.path());
+            let Some(below) = directory.join(entry.file_name().as_bytes()) else { continue };
+            if kind.is_symlink() {
+                let path = entry.path();
+                let is_excluded = sync.filter.excludes(&below, EntryKind::Other);
+                if !is_excluded && path.exists() && is_copied(&path) {
+                    return Some(path);
+                }
+            } else if kind.is_dir() && !sync.filter.prunes(&below) {
+                waiting.push(below);
             }
-            let below = directory.join(entry.file_name().as_bytes());
-            waiting.extend(below.filter(|path| kind.is_dir() && !sync.filter.prunes(path)));
         }
     }
     None
@@ -217,18 +239,40 @@ mod tests {
     }
 
     #[test]
-    fn followed_link_out_of_the_source_causes_a_warning() {
+    fn links_that_are_followed_cause_a_warning() {
         let temp_dir = tempfile::tempdir().unwrap();
         let top = temp_dir.path().canonicalize().unwrap();
         fs::create_dir_all(top.join("src/in")).unwrap();
-        std::os::unix::fs::symlink("in", top.join("src/inner")).unwrap();
-        let follows = |sync: &mut SyncConfig| {
-            sync.source = top.join("src");
-            sync.rsync.short.push(b'L');
+        fs::write(top.join("src/in/file"), "").unwrap();
+        let link = |to: &str, name: &str| {
+            std::os::unix::fs::symlink(to, top.join("src").join(name)).unwrap();
         };
-        assert_eq!(found(&[], follows), [""; 0]);
-        std::os::unix::fs::symlink("../..", top.join("src/in/outer")).unwrap();
-        let found = found(&[], follows);
-        assert!(found.len() == 1 && found[0].contains("src/in/outer leads out"), "{found:?}");
+        let found_with = |letters: &[u8], long: &[&str]| {
+            let texts = found(long, |sync| {
+                sync.source = top.join("src");
+                sync.rsync.short.extend_from_slice(letters);
+            });
+            let name = |text: &String| {
+                let (_, rest) = text.split_once("/src/").unwrap();
+                rest.split_once(" are").unwrap().0.to_owned()
+            };
+            texts.iter().map(name).collect::<Vec<_>>()
+        };
+        link("nowhere", "dangling");
+        assert_eq!(found_with(b"L", &["-k"]), [""; 0]);
+        link("in/file", "inner");
+        assert_eq!(found_with(b"L", &[]), ["inner"]);
+        assert_eq!(found_with(b"", &["--copy-unsafe-links", "-k"]), [""; 0]);
+        link("..", "in/parent");
+        assert_eq!(found_with(b"k", &["--copy-unsafe-links"]), ["in/parent"]);
+        link("../..", "in/outer");
+        assert_eq!(found_with(b"", &["--copy-unsafe-links"]), ["in/outer"]);
+    }
+
+    #[test]
+    fn inplace_with_hard_links_causes_a_warning() {
+        let text = found(&["--inplace"], |sync| sync.rsync.short.push(b'H'));
+        assert!(text.len() == 1 && text[0].contains("with hard_links, "), "{text:?}");
+        assert_eq!(found(&["--inplace"], |_| ()), [""; 0]);
     }
 }
