@@ -185,7 +185,8 @@ impl WatchReader {
     /// Waits for events, commands and pauses.
     fn wait(&self) -> Readiness {
         let pause = self.pause.or_else(|| self.flush_at.map(|_| MIN_PAUSE));
-        if self.has_work || self.has_barrier() {
+        // A pause lets events merge in the kernel, but not those that were read.
+        if self.has_work || self.has_barrier() || self.backends.unhandled_bytes() > 0 {
             return self.poll(Some(Duration::ZERO));
         }
         let Some(pause) = pause else { return self.poll(None) };
