@@ -17,7 +17,7 @@
 //! | [`dir_watch`], [`watch_support`] | watches of a few single directories; possible watches |
 //! | [`dir`], [`lookup`], [`entries`] | open directories without following links; their entries |
 //! | [`file_handle`], [`identity`], [`mounts`] | file handles, identity of directories, mounts |
-//! | [`stat`], [`metadata`], [`file_attributes`] | metadata of one file |
+//! | [`stat`], [`metadata`], [`file_attributes`], [`pinned_entry`] | metadata of one file |
 //! | [`copy_file`], [`unnamed_file`], [`special_file`] | content and creation of one file |
 //! | [`own_files`], [`lock`] | log, pidfile and status file, opened safely; file locks |
 //! | [`unix_socket`], [`socket_file`], [`umask`] | sockets; permissions of new files |

@@ -16,6 +16,7 @@ pub mod lookup;
 pub mod memory;
 pub(crate) mod mount_table;
 pub(crate) mod parent_death;
+pub mod pinned_entry;
 pub mod places;
 pub mod process_handle;
 pub(crate) mod process_info;

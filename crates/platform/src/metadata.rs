@@ -15,6 +15,10 @@ pub enum FileRef<'a> {
     Open(BorrowedFd<'a>),
     /// The entry of an open directory with this name.
     Named(BorrowedFd<'a>, &'a [u8]),
+    /// An entry of any type that is open as a mere place: see
+    /// [`PinnedEntry`](crate::pinned_entry::PinnedEntry).
+    #[cfg(target_os = "linux")]
+    Pinned(BorrowedFd<'a>),
 }
 
 impl FileRef<'_> {
@@ -30,6 +34,8 @@ impl FileRef<'_> {
             Self::Named(dir, name) => {
                 fs::chownat(dir, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)
             }
+            #[cfg(target_os = "linux")]
+            Self::Pinned(fd) => fs::chownat(fd, "", owner, group, AtFlags::EMPTY_PATH),
         }?)
     }
 
@@ -48,6 +54,11 @@ impl FileRef<'_> {
         Ok(match self {
             Self::Open(fd) => fs::futimens(fd, &times),
             Self::Named(dir, name) => fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW),
+            #[cfg(target_os = "linux")]
+            Self::Pinned(fd) => {
+                let path = crate::pinned_entry::proc_path(fd);
+                fs::utimensat(fs::CWD, path, &times, AtFlags::empty())
+            }
         }?)
     }
 }

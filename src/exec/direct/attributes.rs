@@ -2,7 +2,7 @@
 
 use std::{ffi::CString, io};
 
-use mirror_platform::{file_attributes, metadata::FileRef, stat::Stat};
+use mirror_platform::{file_attributes, metadata::FileRef, pinned_entry::PinnedEntry, stat::Stat};
 use rustix::{fs::FileType, io::Errno};
 
 use super::{
@@ -243,13 +243,29 @@ impl AttributePlan {
         Ok(())
     }
 
+    /// Sets what differs, on the entry that was compared: whoever may write in the directory could
+    /// give its name to another one, and would gain that.
+    pub(super) fn apply(self, job: &CopyJob<'_>, sides: EntrySides<'_>) -> Result<(), EntryError> {
+        let EntrySide { file: FileRef::Named(dir, name), stat } = sides.target else {
+            return self.apply_to(job, sides);
+        };
+        if self.is_empty() {
+            return Ok(());
+        }
+        let opened = PinnedEntry::open(dir, name).and_then(|entry| Ok((entry.stat()?, entry)));
+        let (now, entry) = opened.map_err(error::target_error("open"))?;
+        let is_same = (now.device, now.inode) == (stat.device, stat.inode)
+            && now.file_type() == stat.file_type();
+        if !is_same {
+            return Err(EntryError::Changed);
+        }
+        let target = EntrySide { file: entry.file(), stat };
+        self.apply_to(job, EntrySides { target, ..sides })
+    }
+
     /// Sets what differs. The owner is first, because it clears bits of the mode and capabilities.
     /// The mode follows the extended attributes, whose change it may forbid. The time is last.
-    pub(super) fn apply(
-        mut self,
-        job: &CopyJob<'_>,
-        sides: EntrySides<'_>,
-    ) -> Result<(), EntryError> {
+    fn apply_to(mut self, job: &CopyJob<'_>, sides: EntrySides<'_>) -> Result<(), EntryError> {
         let source = &wanted_stat(job, sides);
         let EntrySide { file: to, stat: target } = sides.target;
         if self.changes_owner() && !self.chown(job, to)? {

@@ -343,12 +343,23 @@ impl DirContext<'_> {
     /// Sets the attributes of a new entry, then renames it to its name.
     fn publish(&self, entry: &SourceEntry<'_>, temporary: TempEntry<'_>) -> Result<(), EntryError> {
         let stat = self.pair.target.stat(temporary.name()).map_err(error::target_error("stat"))?;
+        if !may_be_copy(&stat, &entry.source) {
+            return Err(EntryError::Changed);
+        }
         let to = FileRef::Named(self.pair.target.as_fd(), temporary.name());
         let target = EntrySide { file: to, stat: &stat };
         let sides = EntrySides { target, is_new: true, ..self.sides(entry, &stat) };
         attributes::copy(self.job, sides)?;
         temporary.publish(entry.name).map_err(error::target_error("make"))
     }
+}
+
+/// Returns false if an entry can't be the one that was just made for `source`: whoever may write in
+/// the directory has given its temporary name to another one, and must not gain that.
+fn may_be_copy(made: &Stat, source: &Stat) -> bool {
+    made.file_type() == source.file_type()
+        && made.special_device == source.special_device
+        && made.links <= 1
 }
 
 /// Returns the target of a symbolic link.
@@ -362,5 +373,24 @@ fn missing_as_none<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
         Ok(found) => Ok(Some(found)),
         Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_of_another_type_or_with_other_names_was_not_just_made() {
+        let place = tempfile::tempdir().unwrap();
+        let [file, link] = ["file", "link"].map(|name| place.path().join(name));
+        std::fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink("file", &link).unwrap();
+        let dir = Dir::open(place.path()).unwrap();
+        let stat = |name: &[u8]| dir.stat(name).unwrap();
+        assert!(may_be_copy(&stat(b"link"), &stat(b"link")));
+        assert!(!may_be_copy(&stat(b"file"), &stat(b"link")));
+        std::fs::hard_link(&link, place.path().join("second")).unwrap();
+        assert!(!may_be_copy(&stat(b"link"), &stat(b"link")));
     }
 }

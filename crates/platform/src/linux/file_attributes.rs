@@ -8,11 +8,14 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, Mode, OFlags, XattrFlags},
+    fs::{self, Mode, XattrFlags},
     io::Errno,
 };
 
-use crate::metadata::{FileRef, split_names};
+use crate::{
+    metadata::{FileRef, split_names},
+    pinned_entry::{self, PinnedEntry},
+};
 
 impl FileRef<'_> {
     /// Sets the twelve permission bits of the mode.
@@ -26,14 +29,12 @@ impl FileRef<'_> {
             Self::Open(fd) => Ok(fs::fchmod(fd, mode)?),
             Self::Named(dir, name) => {
                 // `fchmodat2` does it directly, but only since Linux 6.6.
-                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let held = fs::openat(dir, name, flags, Mode::empty())?;
-                let link = format!("/proc/self/fd/{}", held.as_raw_fd());
-                match fs::chmod(link, mode) {
-                    Err(Errno::OPNOTSUPP) => Err(Errno::LOOP.into()),
-                    done => Ok(done?),
-                }
+                PinnedEntry::open(dir, name)?.file().chmod(mode.as_raw_mode())
             }
+            Self::Pinned(fd) => match fs::chmod(pinned_entry::proc_path(fd), mode) {
+                Err(Errno::OPNOTSUPP) => Err(Errno::LOOP.into()),
+                done => Ok(done?),
+            },
         }
     }
 
@@ -64,6 +65,7 @@ impl FileRef<'_> {
         match self {
             Self::Open(fd) => fs::flistxattr(fd, buffer),
             Self::Named(dir, name) => list_named(dir, name, buffer),
+            Self::Pinned(fd) => fs::listxattr(pinned_entry::proc_path(fd), buffer),
         }
     }
 
@@ -78,6 +80,7 @@ impl FileRef<'_> {
         let length = match self {
             Self::Open(fd) => fs::fgetxattr(fd, attribute, &mut *value),
             Self::Named(dir, name) => fs::lgetxattr(proc_path(dir, name), attribute, &mut *value),
+            Self::Pinned(fd) => fs::getxattr(pinned_entry::proc_path(fd), attribute, &mut *value),
         }?;
         value.truncate(length);
         Ok(value)
@@ -93,6 +96,7 @@ impl FileRef<'_> {
         Ok(match self {
             Self::Open(fd) => fs::fsetxattr(fd, attribute, value, flags),
             Self::Named(dir, name) => fs::lsetxattr(proc_path(dir, name), attribute, value, flags),
+            Self::Pinned(fd) => fs::setxattr(pinned_entry::proc_path(fd), attribute, value, flags),
         }?)
     }
 
@@ -105,6 +109,7 @@ impl FileRef<'_> {
         Ok(match self {
             Self::Open(fd) => fs::fremovexattr(fd, attribute),
             Self::Named(dir, name) => fs::lremovexattr(proc_path(dir, name), attribute),
+            Self::Pinned(fd) => fs::removexattr(pinned_entry::proc_path(fd), attribute),
         }?)
     }
 }
