@@ -3,9 +3,12 @@
 use std::{
     fs,
     io::{Seek, SeekFrom, Write as _},
-    os::unix::fs::{FileExt, symlink},
+    os::unix::fs::{FileExt, MetadataExt as _, symlink},
     path::Path,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread,
 };
 
@@ -13,7 +16,7 @@ use mirror_core::job::Outcome;
 use mirror_platform::dir::Dir;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{CopierFixture, failures};
+use super::{CopierFixture, failures, is_root};
 
 /// Repeats `interfere` in a second thread while `work` runs.
 fn meanwhile<T>(interfere: impl Fn() + Sync, work: impl FnOnce() -> T) -> T {
@@ -100,6 +103,43 @@ fn a_link_that_replaces_a_target_directory_is_not_followed() {
     assert!(!fs::exists(outside.join("b/file")).unwrap());
     let _ = fs::remove_file(&link);
     mirror.assert_mirrored();
+}
+
+/// A user who may write in the target could gain another's file under the name of one that is made.
+#[test]
+fn a_file_with_the_temporary_name_of_a_link_gets_no_other_owner() {
+    if !is_root() {
+        return;
+    }
+    let mirror = CopierFixture::new();
+    let victim = mirror.source.with_file_name("victim");
+    let victims = Mutex::new(Vec::new());
+    meanwhile(
+        || {
+            let names = fs::read_dir(&mirror.target).unwrap().flatten();
+            let mut names = names.map(|entry| entry.path());
+            let temporary = names.find(|path| path.to_string_lossy().contains(".lsyncd-"));
+            let Some(temporary) = temporary else { return };
+            let file = fs::File::create(&victim).unwrap();
+            if renameat_with(CWD, &victim, CWD, &temporary, RenameFlags::EXCHANGE).is_ok() {
+                victims.lock().unwrap().push(file);
+            }
+            fs::remove_file(&victim).unwrap();
+        },
+        || {
+            for round in 0..500 {
+                let link = mirror.source("link");
+                let _ = fs::remove_file(&link);
+                symlink(format!("{round}"), &link).unwrap();
+                std::os::unix::fs::lchown(&link, Some(1000), Some(1000)).unwrap();
+                let outcome = mirror.batch("link");
+                assert!(matches!(outcome, Outcome::Done | Outcome::Partial(_)), "{outcome:?}");
+            }
+        },
+    );
+    for file in victims.into_inner().unwrap() {
+        assert_eq!(file.metadata().unwrap().uid(), 0);
+    }
 }
 
 #[test]
