@@ -192,7 +192,10 @@ impl FanotifyBackend {
             match &result {
                 Ok(view) => mirror.views.push(view.clone()),
                 Err(error) => {
-                    let error = io::Error::from(error.kind());
+                    let error = match error.raw_os_error() {
+                        Some(code) => io::Error::from_raw_os_error(code),
+                        None => io::Error::new(error.kind(), error.to_string()),
+                    };
                     drained.unwatched.push(Unwatched { mirror: id, path: path.clone(), error });
                 }
             }
