@@ -29,10 +29,8 @@ pub(super) fn warnings(sync: &SyncConfig) -> Vec<String> {
     if !matches!(sync.kind, SyncKind::Rsync | SyncKind::Rsyncssh) {
         return Vec::new();
     }
-    let short = [b"-", &*sync.rsync.short].concat();
-    let table: Vec<&[u8]> =
-        std::iter::once(&*short).chain(sync.rsync.long.iter().map(Vec::as_slice)).collect();
-    let extra: Vec<&[u8]> = sync.rsync.extra.iter().map(Vec::as_slice).collect();
+    let short = sync.rsync.short_argument();
+    let [table, extra] = sync.rsync.argument_lists(&short);
     let mut found: Vec<String> = RsyncArgParser::new(&table)
         .filter(|_| sync.script.is_none())
         .filter_map(|arg| table_warning(sync, arg))

@@ -6,7 +6,7 @@ use mirror_platform::{file_attributes, metadata::FileRef, pinned_entry::PinnedEn
 use rustix::{fs::FileType, io::Errno};
 
 use super::{
-    super::target_mark::MARK_ATTRIBUTE,
+    super::{inode::Inode, target_mark::MARK_ATTRIBUTE},
     capabilities::LinkAttributes,
     copy_job::CopyJob,
     error::{self, EntryError},
@@ -254,9 +254,7 @@ impl AttributePlan {
         }
         let opened = PinnedEntry::open(dir, name).and_then(|entry| Ok((entry.stat()?, entry)));
         let (now, entry) = opened.map_err(error::target_error("open"))?;
-        let is_same = (now.device, now.inode) == (stat.device, stat.inode)
-            && now.file_type() == stat.file_type();
-        if !is_same {
+        if Inode::of(&now) != Inode::of(stat) || now.file_type() != stat.file_type() {
             return Err(EntryError::Changed);
         }
         let target = EntrySide { file: entry.file(), stat };

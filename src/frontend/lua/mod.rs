@@ -379,11 +379,10 @@ fn read_sync(
         return Ok((sync, warnings));
     }
     let target_base = TargetBase { mode: config.daemon.mode, start_dir: &request.start_dir };
-    let extra = patterns::extra_filter(&sync, &request.start_dir);
     if matches!(sync.kind, SyncKind::Rsync | SyncKind::Rsyncssh) {
-        patterns::refuse_per_directory(&sync, &extra)?;
+        patterns::refuse_per_directory(&sync, &request.start_dir)?;
     }
-    let filters = [Arc::clone(&sync.filter), Arc::new(extra)];
+    let filters = [Arc::clone(&sync.filter)];
     let checked = check_target(sync.kind, &sync.source, &sync.target, &filters, target_base)?;
     warnings.extend(checked.warning);
     sync.unchecked_target = checked.unchecked;

@@ -127,7 +127,7 @@ fn add_rule(builder: &mut Builder, rule: &[u8], start_dir: &Path) -> Result<(), 
 }
 
 /// Compiles the rules of `rsync._extra`.
-pub(super) fn extra_filter(sync: &SyncConfig, start_dir: &Path) -> Filter {
+fn extra_filter(sync: &SyncConfig, start_dir: &Path) -> Filter {
     let rules = DirectTranslation::rules(&sync.rsync);
     let mut builder = Builder::new().source(sync.source.as_os_str().as_bytes());
     add_extra_rules(&mut builder, &rules, start_dir);
@@ -145,14 +145,17 @@ fn add_extra_rules(builder: &mut Builder, rules: &[ExtraRule], start_dir: &Path)
 /// Refuses rules that rsync reads from a file in each directory. rsync reads those files only when
 /// it walks through the source, and not for the names of a batch. A file that such a rule excludes
 /// would be sent after its next change.
-pub(super) fn refuse_per_directory(sync: &SyncConfig, extra: &Filter) -> Result<(), SettingError> {
-    let (setting, rule) = match (extra.per_directory(), sync.filter.per_directory()) {
-        (Some(rule), _) if rule == b":C .cvsignore" && sync.rsync.short.contains(&b'C') => {
+pub(super) fn refuse_per_directory(
+    sync: &SyncConfig,
+    start_dir: &Path,
+) -> Result<(), SettingError> {
+    let Some(any) = sync.filter.per_directory() else { return Ok(()) };
+    let (setting, rule) = match extra_filter(sync, start_dir).per_directory() {
+        Some(rule) if rule == b":C .cvsignore" && sync.rsync.short.contains(&b'C') => {
             ("rsync.cvs_exclude", rule)
         }
-        (Some(rule), _) => ("rsync._extra", rule),
-        (None, Some(rule)) => ("filter", rule),
-        (None, None) => return Ok(()),
+        Some(rule) => ("rsync._extra", rule),
+        None => ("filter", any),
     };
     Err(SettingError::Lua(format!(
         "{setting} has the merge rule {}, whose per-directory files would apply to full transfers \

@@ -186,19 +186,6 @@ const PROTECTING: &[&str] = &[
     "dirs",
 ];
 
-/// Returns the short options as one argument.
-fn short_argument(rsync: &RsyncOptions) -> Vec<u8> {
-    [b"-".as_slice(), &rsync.short].concat()
-}
-
-/// Returns the arguments that stand for keys of the table, with the short ones first, and the
-/// user's own, which override them.
-fn argument_lists<'a>(rsync: &'a RsyncOptions, short: &'a [u8]) -> [Vec<&'a [u8]>; 2] {
-    let short = core::iter::once(short).filter(|arg| arg.len() > 1);
-    let keys = short.chain(rsync.long.iter().map(Vec::as_slice));
-    [keys.collect(), rsync.extra.iter().map(Vec::as_slice).collect()]
-}
-
 impl DirectTranslation {
     /// Translates the user's options for rsync.
     ///
@@ -207,8 +194,8 @@ impl DirectTranslation {
     /// If a value is invalid: a sentence without a full stop.
     pub fn translate(rsync: &RsyncOptions) -> Result<Self, String> {
         let mut translation = Self::default();
-        let short = short_argument(rsync);
-        let [keys, extra] = argument_lists(rsync, &short);
+        let short = rsync.short_argument();
+        let [keys, extra] = rsync.argument_lists(&short);
         translation.options.links = rsync.short.contains(&b'l');
         translation.options.times = rsync.short.contains(&b't');
         let mut backup = BackupArgs::default();
@@ -227,8 +214,8 @@ impl DirectTranslation {
     #[must_use]
     pub fn rules(rsync: &RsyncOptions) -> Vec<ExtraRule> {
         let mut translation = Self::default();
-        let short = short_argument(rsync);
-        for arg in argument_lists(rsync, &short).iter().flat_map(|list| RsyncArgParser::new(list)) {
+        let short = rsync.short_argument();
+        for arg in rsync.argument_lists(&short).iter().flat_map(|list| RsyncArgParser::new(list)) {
             if let RsyncArg::Option { name, value, .. } = arg {
                 translation.take_rule(str::from_utf8(name).unwrap_or_default(), value);
             }

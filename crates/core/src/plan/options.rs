@@ -137,6 +137,21 @@ impl RsyncOptions {
         self.args().any(|arg| arg.starts_with(b"--modify-window") || arg.starts_with(b"-@"))
     }
 
+    /// Returns the short options as one argument.
+    #[must_use]
+    pub fn short_argument(&self) -> Vec<u8> {
+        [b"-", &*self.short].concat()
+    }
+
+    /// Returns the arguments that stand for keys of the table, with the short ones first, and the
+    /// user's own, which override them.
+    #[must_use]
+    pub fn argument_lists<'a>(&'a self, short: &'a [u8]) -> [Vec<&'a [u8]>; 2] {
+        let short = core::iter::once(short).filter(|arg| arg.len() > 1);
+        let keys = short.chain(self.long.iter().map(Vec::as_slice));
+        [keys.collect(), self.extra.iter().map(Vec::as_slice).collect()]
+    }
+
     /// Returns true if hard links are preserved.
     #[must_use]
     pub fn keeps_hard_links(&self) -> bool {
@@ -164,7 +179,7 @@ impl RsyncOptions {
             name.starts_with(b"delete")
                 || OTHERS.contains(&name.strip_prefix(b"no-").unwrap_or(name))
         };
-        let short: Vec<u8> = [b"-", &*self.short].concat();
+        let short = self.short_argument();
         let mut args = self.arg_slices();
         if !self.short.is_empty() {
             args.push(&short);
