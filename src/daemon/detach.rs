@@ -1,7 +1,8 @@
 //! Detaching from the controlling terminal.
 
-use std::{env, fs::File, io};
+use std::{env, io};
 
+use mirror_platform::descriptor::null_device;
 use rustix::{
     process::setsid,
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
@@ -17,7 +18,7 @@ use crate::report::Log;
 pub(super) fn leave_session(log: &Log) -> io::Result<()> {
     setsid()?;
     env::set_current_dir("/")?;
-    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let null = null_device()?;
     log.leave_terminal();
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;

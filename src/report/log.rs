@@ -3,11 +3,15 @@
 use std::{
     fmt::{self, Display},
     fs::File,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
     path::PathBuf,
     process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     thread,
 };
+
+use mirror_platform::descriptor::null_device;
 
 use super::{
     Category, LogFileError, LogFilter, LogFormat, SyslogIdentity,
@@ -72,6 +76,20 @@ impl ChildStdio {
             Self::Inherit => Stdio::inherit(),
             Self::Append(file) => file.try_clone().map_or_else(|_| Stdio::null(), Stdio::from),
             Self::Null | Self::Forward => Stdio::null(),
+        }
+    }
+
+    /// Returns a descriptor for the stdout of a child. `None`: its output has to be forwarded.
+    ///
+    /// # Errors
+    ///
+    /// As `fcntl(2)` with `F_DUPFD_CLOEXEC`.
+    pub fn descriptor(&self) -> io::Result<Option<OwnedFd>> {
+        match self {
+            Self::Inherit => io::stdout().as_fd().try_clone_to_owned().map(Some),
+            Self::Append(file) => file.try_clone().map(|file| Some(file.into())),
+            Self::Null => null_device().map(Some),
+            Self::Forward => Ok(None),
         }
     }
 }

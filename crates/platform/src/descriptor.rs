@@ -1,9 +1,19 @@
-//! File descriptors given by number.
+//! File descriptors given by number, and the one of nothing.
 
 use std::{
+    fs::File,
     io,
     os::fd::{FromRawFd, OwnedFd, RawFd},
 };
+
+/// Opens `/dev/null`, which is empty and discards what is written.
+///
+/// # Errors
+///
+/// As `open(2)`.
+pub fn null_device() -> io::Result<OwnedFd> {
+    Ok(File::options().read(true).write(true).open("/dev/null")?.into())
+}
 
 /// Duplicates the descriptor with this number. The duplicate stays open if the original is closed.
 ///

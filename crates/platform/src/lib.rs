@@ -24,7 +24,7 @@
 //! | [`child`], [`fork`], [`reaper`], [`signal`] | child processes, detaching, init duty, signals |
 //! | [`process_handle`], [`processes`], [`boot`] | other processes, this boot of the machine |
 //! | [`sockets`], [`waker`] | listeners, wake-ups of a thread that polls |
-//! | [`clock`], [`descriptor`] | the clock of `times(2)`, descriptors given by number |
+//! | [`clock`], [`descriptor`] | the clock of `times(2)`; descriptors by number, `/dev/null` |
 //! | [`answers`] | looks at paths whose file system may hang |
 //! | [`environment`] | variables that children must not inherit |
 //! | [`hex`] | hexadecimal digits |

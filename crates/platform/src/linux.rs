@@ -1,6 +1,7 @@
 //! Linux.
 
 pub mod boot;
+pub(crate) mod child_process;
 pub mod clock;
 pub mod clone_file;
 pub(crate) mod copy_range;

@@ -2,6 +2,7 @@
 
 mod acl;
 pub mod boot;
+pub(crate) mod child_process;
 pub mod clock;
 pub mod clone_file;
 pub(crate) mod copy_range;

@@ -1,33 +1,32 @@
 //! Child processes: one thread writes stdin, reads the output and waits for the exit.
 //!
 //! The child stays in the daemon's process group and session, as with the original: ssh can prompt
-//! on the terminal, and Ctrl-C also reaches the child. The standard library gives it an empty
-//! signal mask and the default action of SIGPIPE.
+//! on the terminal, and Ctrl-C also reaches the child.
 
 use std::{
     cell::Cell,
     ffi::{OsStr, OsString},
     fmt::Write as _,
-    io::{self, Write as _},
+    io::{self, PipeReader, PipeWriter, Write as _, pipe},
     os::{
-        fd::OwnedFd,
+        fd::{AsFd as _, OwnedFd},
         unix::{ffi::OsStrExt, process::ExitStatusExt},
     },
     path::PathBuf,
-    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio},
     sync::Arc,
     time::Instant,
 };
 
 use mirror_core::{path::Escaped, plan::command::CommandLine};
 use mirror_platform::{
-    child::{inherit_descriptor, signal_on_thread_exit},
+    child::{ChildProcess, ChildSpec},
+    descriptor::null_device,
     process_handle::ProcessHandle,
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
-    process::{Pid, Signal},
+    process::Signal,
 };
 
 use super::{
@@ -38,7 +37,7 @@ use super::{
     pipe::{LineReader, set_nonblocking},
     stall::{StallDetector, kill_tree},
 };
-use crate::report::{self, Category, Log, StdStream};
+use crate::report::{Category, Log, StdStream};
 
 /// Destination of a child's stdout and stderr. Diagnostics are parsed in any case.
 #[derive(Clone, Debug)]
@@ -158,12 +157,12 @@ impl ChildProgram {
         };
         let input = call.stdin.as_deref().unwrap_or_default();
         let mut router = OutputRouter { log: self.output.log(), filter };
-        match supervise(&mut child, input, limit, cancel, &mut router) {
+        match child.supervise(input, limit, cancel, &mut router) {
             Ok(end) => end,
             Err(error) => {
                 // Fails only if the child has exited by itself.
-                let _ = child.kill();
-                let _ = child.wait();
+                let _ = child.process.kill();
+                let _ = child.process.wait();
                 ProcessExit::WaitFailed(error)
             }
         }
@@ -175,7 +174,7 @@ impl ChildProgram {
         call: &CommandLine,
         limit: ChildLimit,
         cancel: &CancelToken,
-    ) -> io::Result<Child> {
+    ) -> io::Result<PipedChild> {
         let mut backoff = SpawnBackoff::new(cancel, limit);
         loop {
             let error = match self.try_spawn(call) {
@@ -193,99 +192,113 @@ impl ChildProgram {
         }
     }
 
-    fn try_spawn(&self, call: &CommandLine) -> io::Result<Child> {
-        let stdout = match &self.output {
-            ChildOutput::Null | ChildOutput::Log(_) => Stdio::piped(),
-            ChildOutput::Inherit(log) => match log.child_output() {
-                report::ChildStdio::Forward => Stdio::piped(),
-                output @ (report::ChildStdio::Inherit
-                | report::ChildStdio::Append(_)
-                | report::ChildStdio::Null) => output.stream(),
-            },
+    fn try_spawn(&self, call: &CommandLine) -> io::Result<PipedChild> {
+        let (stdin, stdin_end) = match &call.stdin {
+            Some(_) => pipe().map(|(reader, writer)| (reader.into(), Some(writer)))?,
+            None => (null_device()?, None),
         };
-        let stdin = if call.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
-        let mut command = Command::new(&self.binary);
-        command.current_dir(&self.working_dir);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.args(call.args.iter().map(|arg| OsStr::from_bytes(arg)));
-        signal_on_thread_exit(&mut command, self.parent_death_signal);
-        if let Some(descriptor) = &self.inherited {
-            inherit_descriptor(&mut command, Arc::clone(descriptor));
+        let (stdout, stdout_end) = match &self.output {
+            ChildOutput::Inherit(log) => log.child_output().descriptor()?,
+            ChildOutput::Null | ChildOutput::Log(_) => None,
         }
-        command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn()
+        .map_or_else(
+            || pipe().map(|(reader, writer)| (writer.into(), Some(reader))),
+            |descriptor| Ok((descriptor, None)),
+        )?;
+        let (stderr_end, stderr) = pipe()?;
+        let process = ChildProcess::spawn(&ChildSpec {
+            program: &self.binary,
+            args: call.args.iter().map(|arg| OsStr::from_bytes(arg)).collect(),
+            environment: &self.environment,
+            working_dir: &self.working_dir,
+            streams: [stdin, stdout, stderr.into()],
+            inherited: self.inherited.as_deref().map(OwnedFd::as_fd),
+            parent_death_signal: self.parent_death_signal,
+        })?;
+        Ok(PipedChild { process, stdin: stdin_end, stdout: stdout_end, stderr: Some(stderr_end) })
     }
 }
 
-/// Writes the child's stdin and reads its output until it exits or must be killed.
-///
-/// The exit of the process counts, not the end of its stderr: an ssh that it leaves in the
-/// background keeps stderr open.
-fn supervise(
-    child: &mut Child,
-    input: &[u8],
-    limit: ChildLimit,
-    cancel: &CancelToken,
-    router: &mut OutputRouter<'_>,
-) -> io::Result<ProcessExit> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| io::Error::from(Errno::SRCH))?;
-    let mut backoff = SpawnBackoff::new(cancel, limit);
-    let watched = backoff.retry(|| cancel.register_child(pid))?;
-    let ended = backoff.retry(|| ProcessHandle::open(pid))?;
-    let mut stdin = StdinWriter::new(child.stdin.take(), input)?;
-    let mut stdout = LineReader::new(child.stdout.take())?;
-    stdout.splits_returns = router.filter.splits_returns;
-    let mut stderr = LineReader::new(child.stderr.take())?;
-    let (mut until, mut detector) = match limit {
-        ChildLimit::Unlimited => (None, None),
-        ChildLimit::Deadline(until) => (Some(until), None),
-        ChildLimit::Stall { interval, max_quiet } => {
-            (None, Some(StallDetector::new(pid, interval, max_quiet)))
+/// A child, and the ends of the pipes to it.
+struct PipedChild {
+    process: ChildProcess,
+    stdin: Option<PipeWriter>,
+    stdout: Option<PipeReader>,
+    stderr: Option<PipeReader>,
+}
+
+impl PipedChild {
+    /// Writes the child's stdin and reads its output until it exits or must be killed.
+    ///
+    /// The exit of the process counts, not the end of its stderr: an ssh that it leaves in the
+    /// background keeps stderr open.
+    fn supervise(
+        &mut self,
+        input: &[u8],
+        limit: ChildLimit,
+        cancel: &CancelToken,
+        router: &mut OutputRouter<'_>,
+    ) -> io::Result<ProcessExit> {
+        let pid = self.process.id();
+        let mut backoff = SpawnBackoff::new(cancel, limit);
+        let watched = backoff.retry(|| cancel.register_child(pid))?;
+        let ended = backoff.retry(|| ProcessHandle::open(pid))?;
+        let mut stdin = StdinWriter::new(self.stdin.take(), input)?;
+        let mut stdout = LineReader::new(self.stdout.take())?;
+        stdout.splits_returns = router.filter.splits_returns;
+        let mut stderr = LineReader::new(self.stderr.take())?;
+        let (mut until, mut detector) = match limit {
+            ChildLimit::Unlimited => (None, None),
+            ChildLimit::Deadline(until) => (Some(until), None),
+            ChildLimit::Stall { interval, max_quiet } => {
+                (None, Some(StallDetector::new(pid, interval, max_quiet)))
+            }
+        };
+        let (mut stalled, mut is_deadlocked) = (None, false);
+        loop {
+            let kill_at = router.filter.kill_at.get().filter(|_| !is_deadlocked);
+            let limit_at = until.or(detector.as_ref().map(StallDetector::next_poll));
+            let next = limit_at.into_iter().chain(kill_at).min();
+            if poll_child(&ended, &stdin, &stdout, &stderr, next)? {
+                break;
+            }
+            stdin.write();
+            router.route_available(&mut stdout, &mut stderr);
+            if until.take_if(|until| *until <= Instant::now()).is_some() {
+                self.process.kill()?;
+            }
+            if let Some(detector) = detector.take_if(StallDetector::is_stalled) {
+                kill_tree(pid);
+                stalled = Some(detector.timeout());
+            }
+            let is_blocked = detector.as_mut().is_some_and(StallDetector::is_blocked_on_fifo);
+            // Output read since the check above may have moved this time.
+            let is_time =
+                router.filter.kill_at.get().is_some_and(|kill_at| kill_at <= Instant::now());
+            if !is_deadlocked && (is_blocked || is_time) {
+                kill_tree(pid);
+                is_deadlocked = true;
+            }
         }
-    };
-    let (mut stalled, mut is_deadlocked) = (None, false);
-    loop {
-        let kill_at = router.filter.kill_at.get().filter(|_| !is_deadlocked);
-        let limit_at = until.or(detector.as_ref().map(StallDetector::next_poll));
-        let next = limit_at.into_iter().chain(kill_at).min();
-        if poll_child(&ended, &stdin, &stdout, &stderr, next)? {
-            break;
-        }
-        stdin.write();
         router.route_available(&mut stdout, &mut stderr);
-        if until.take_if(|until| *until <= Instant::now()).is_some() {
-            child.kill()?;
-        }
-        if let Some(detector) = detector.take_if(StallDetector::is_stalled) {
-            kill_tree(pid);
-            stalled = Some(detector.timeout());
-        }
-        let is_blocked = detector.as_mut().is_some_and(StallDetector::is_blocked_on_fifo);
-        // Output read since the check above may have moved this time.
-        let is_time = router.filter.kill_at.get().is_some_and(|kill_at| kill_at <= Instant::now());
-        if !is_deadlocked && (is_blocked || is_time) {
-            kill_tree(pid);
-            is_deadlocked = true;
-        }
+        router.finish(&mut stdout, &mut stderr);
+        drop(watched);
+        let status = self.process.wait()?;
+        Ok(match (status.code(), stalled) {
+            (Some(code), _) => ProcessExit::Exited(code),
+            (None, _) if is_deadlocked => ProcessExit::Deadlocked,
+            (None, Some(time)) => ProcessExit::Stalled(time),
+            (None, None) => ProcessExit::Killed(status.signal().unwrap_or_default()),
+        })
     }
-    router.route_available(&mut stdout, &mut stderr);
-    router.finish(&mut stdout, &mut stderr);
-    drop(watched);
-    let status = child.wait()?;
-    Ok(match (status.code(), stalled) {
-        (Some(code), _) => ProcessExit::Exited(code),
-        (None, _) if is_deadlocked => ProcessExit::Deadlocked,
-        (None, Some(time)) => ProcessExit::Stalled(time),
-        (None, None) => ProcessExit::Killed(status.signal().unwrap_or_default()),
-    })
 }
 
 /// Waits until a pipe is ready or the time is reached. Returns true once the child has exited.
 fn poll_child(
     ended: &ProcessHandle,
     stdin: &StdinWriter<'_>,
-    stdout: &LineReader<ChildStdout>,
-    stderr: &LineReader<ChildStderr>,
+    stdout: &LineReader<PipeReader>,
+    stderr: &LineReader<PipeReader>,
     until: Option<Instant>,
 ) -> io::Result<bool> {
     let mut fds = vec![PollFd::new(ended, PollFlags::IN)];
@@ -304,12 +317,12 @@ fn poll_child(
 /// Input that the child has not read yet. The pipe is closed at the end of the input, or when the
 /// child closes it.
 struct StdinWriter<'a> {
-    pipe: Option<ChildStdin>,
+    pipe: Option<PipeWriter>,
     rest: &'a [u8],
 }
 
 impl<'a> StdinWriter<'a> {
-    fn new(pipe: Option<ChildStdin>, rest: &'a [u8]) -> io::Result<Self> {
+    fn new(pipe: Option<PipeWriter>, rest: &'a [u8]) -> io::Result<Self> {
         pipe.iter().try_for_each(set_nonblocking)?;
         let pipe = pipe.filter(|_| !rest.is_empty());
         Ok(Self { pipe, rest })

@@ -1,10 +1,6 @@
 //! Routes the output of a child to the log and to a reader of its lines.
 
-use std::{
-    cell::Cell,
-    process::{ChildStderr, ChildStdout},
-    time::Instant,
-};
+use std::{cell::Cell, io::PipeReader, time::Instant};
 
 use super::pipe::LineReader;
 use crate::report::{Log, StdStream};
@@ -33,8 +29,8 @@ impl OutputRouter<'_> {
     /// Reads and routes the available output.
     pub(super) fn route_available(
         &mut self,
-        stdout: &mut LineReader<ChildStdout>,
-        stderr: &mut LineReader<ChildStderr>,
+        stdout: &mut LineReader<PipeReader>,
+        stderr: &mut LineReader<PipeReader>,
     ) {
         let Self { log, filter: OutputFilter { on_line, filters_stdout, .. } } = self;
         let forward = |stream, text: &[u8]| {
@@ -71,8 +67,8 @@ impl OutputRouter<'_> {
     /// Routes the incomplete last lines.
     pub(super) fn finish(
         &mut self,
-        stdout: &mut LineReader<ChildStdout>,
-        stderr: &mut LineReader<ChildStderr>,
+        stdout: &mut LineReader<PipeReader>,
+        stderr: &mut LineReader<PipeReader>,
     ) {
         let Self { log, filter: OutputFilter { on_line, filters_stdout, .. } } = self;
         stdout.finish(&mut |line| {

@@ -278,7 +278,10 @@ impl RsyncRun<'_> {
         self.link_groups.note_call(parts.entries, parts.trees);
         let plan = &self.executor.plan;
         let may_shorten = !observed_deletions && plan.options.may_list_directories();
-        let shortened = may_shorten.then(|| ShortenedList::new(self.root, parts)).flatten();
+        // Without a list, a daemon would create a target that is missing.
+        let keeps_list = plan.target().local().is_none();
+        let shortened =
+            may_shorten.then(|| ShortenedList::new(self.root, parts, keeps_list)).flatten();
         let build_listed = self.executor.call_builder(parts, quick_check);
         let build_call = |deletions, hidden: &[TreePath]| match &shortened {
             Some(short) if deletions == Deletions::Withheld && hidden.is_empty() => {

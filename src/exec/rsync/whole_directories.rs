@@ -1,7 +1,8 @@
 //! Directories whose entries are all listed: rsync gets the name of the directory instead.
 //!
 //! rsync reads a list byte by byte, with two system calls each, and looks each name up from the
-//! root. In a directory that it lists itself, it does neither.
+//! root. In a directory that it lists itself, it does neither. If it lists the whole source itself,
+//! it saves further calls for each file.
 
 use std::io;
 
@@ -30,9 +31,11 @@ impl ShortenedList {
     /// directory or a symbolic link, into which rsync could recurse. For the same reason, no such
     /// entry may be in the rest of the list.
     ///
+    /// If nothing else is in the source, it is the only tree, unless `keeps_list`.
+    ///
     /// RACE: an entry that is created after this check is transferred with the others, before its
     /// own event.
-    pub(super) fn new(root: &Dir, paths: &TransferPaths<'_>) -> Option<Self> {
+    pub(super) fn new(root: &Dir, paths: &TransferPaths<'_>, keeps_list: bool) -> Option<Self> {
         let is_long = paths.entries.len() >= MIN_ENTRIES;
         if !is_long || !paths.trees.is_empty() || !paths.missing.is_empty() {
             return None;
@@ -51,6 +54,9 @@ impl ShortenedList {
         // Each entry of the rest is looked up, which costs less than its name in the list.
         if rest.len() > paths.entries.len() / 2 || rest.iter().any(|path| may_recurse(root, path)) {
             return None;
+        }
+        if !keeps_list && is_whole_source(root, &trees, &rest, &mut buffer) {
+            return Some(Self { entries: Vec::new(), trees: vec![TreePath::root()] });
         }
         Some(Self { entries: rest.into_iter().cloned().collect(), trees })
     }
@@ -103,6 +109,24 @@ fn complete_directory(
     read.ok().and_then(|()| TreePath::new(directory))
 }
 
+/// Returns true if the source has no entries but these, both sorted.
+fn is_whole_source(
+    root: &Dir,
+    trees: &[TreePath],
+    files: &[&TreePath],
+    buffer: &mut ReadBuffer,
+) -> bool {
+    let read = root.read(buffer, |entry| {
+        let is_listed = if entry.file_type == FileType::Directory {
+            trees.binary_search_by_key(&entry.name, TreePath::as_bytes)
+        } else {
+            files.binary_search_by_key(&entry.name, |path| path.as_bytes())
+        };
+        is_listed.map(drop).map_err(|_| io::ErrorKind::Other.into())
+    });
+    read.is_ok()
+}
+
 /// Returns true if rsync could enter the entry at this path.
 fn may_recurse(root: &Dir, path: &TreePath) -> bool {
     match entry_type_at(root, path) {
@@ -134,7 +158,14 @@ mod tests {
         let listed = paths(listed);
         let all = TransferPaths { entries: &listed, ..TransferPaths::default() };
         let root = Dir::open(root).unwrap();
-        ShortenedList::new(&root, &all).map(|it| (it.entries, it.trees))
+        ShortenedList::new(&root, &all, true).map(|it| (it.entries, it.trees))
+    }
+
+    fn is_whole(root: &Path, listed: &[String]) -> bool {
+        let listed = paths(listed);
+        let all = TransferPaths { entries: &listed, ..TransferPaths::default() };
+        let short = ShortenedList::new(&Dir::open(root).unwrap(), &all, false);
+        short == Some(ShortenedList { entries: Vec::new(), trees: vec![TreePath::root()] })
     }
 
     #[test]
@@ -183,6 +214,35 @@ mod tests {
         assert!(shorten(root.path(), &listed).is_some());
         symlink("a", root.path().join("b")).unwrap();
         assert_eq!(shorten(root.path(), &listed), None);
+    }
+
+    #[test]
+    fn a_source_that_is_listed_in_full_is_one_tree() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        let mut listed = fill(root.path(), "b");
+        listed.extend(fill(root.path(), "a"));
+        fs::write(at("a-file"), "").unwrap();
+        listed.push("a-file".to_owned());
+        assert!(is_whole(root.path(), &listed));
+        // Something that is not listed, in the root or below it.
+        for other in ["other", "a/other"] {
+            fs::write(at(other), "").unwrap();
+            assert!(!is_whole(root.path(), &listed), "{other}");
+            fs::remove_file(at(other)).unwrap();
+        }
+        fs::create_dir(at("c")).unwrap();
+        assert!(!is_whole(root.path(), &listed));
+        fs::remove_dir(at("c")).unwrap();
+        let nested = fill(root.path(), "a/c");
+        assert!(!is_whole(root.path(), &[&*listed, &*nested].concat()));
+        fs::remove_dir_all(at("a/c")).unwrap();
+        symlink("a", at("link")).unwrap();
+        listed.push("link".to_owned());
+        assert!(!is_whole(root.path(), &listed));
+        fs::remove_file(at("link")).unwrap();
+        // The name of the link is gone: it is in the list, and nobody looks for it.
+        assert!(is_whole(root.path(), &listed));
     }
 
     #[test]

@@ -146,7 +146,8 @@ impl RsyncPlan {
         self.call(args, stdin)
     }
 
-    /// Plans the transfer of these paths, and the deletion of missing ones.
+    /// Plans the transfer of these paths, and the deletion of missing ones. If the only path is the
+    /// tree of the root, the call has no list, and creates a target that is missing.
     ///
     /// `--delete` without `-r` deletes nothing by itself. It makes the receiver know the rules,
     /// which keep excluded entries in a missing directory, and it deletes such a directory, or one
@@ -176,6 +177,10 @@ impl RsyncPlan {
             args.add_deletion_limit(deletions);
         }
         self.add_stats(&mut args);
+        if matches!((paths.entries, paths.trees, paths.missing), ([], [root], []) if root.is_root())
+        {
+            return self.call(args, None);
+        }
         args.add(b"--from0");
         args.add(b"--files-from=-");
         let missing = if may_delete { paths.missing } else { &[] };

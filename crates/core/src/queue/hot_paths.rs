@@ -32,7 +32,7 @@ const PAUSE_PER_RUN: u32 = 3;
 const MAX_LONG_PAUSE: Duration = Duration::from_mins(1);
 
 /// The most paths whose runs are counted. Many paths that change together are no hot paths.
-const MAX_COUNTED: usize = 1_024;
+const MAX_COUNTED: usize = 256;
 
 /// The number of counts below which none is dropped.
 const MIN_COUNTED: usize = 32;

@@ -5,6 +5,7 @@
 //! many thousand components.
 
 mod iter;
+mod two_sets;
 
 use alloc::{boxed::Box, vec, vec::Vec};
 use core::{fmt, hash::BuildHasher as _, mem};
@@ -190,23 +191,6 @@ impl PathSet {
         Some(paths)
     }
 
-    /// Takes the paths that are covered by `paths`.
-    ///
-    /// Costs O(depth) for each path of the set.
-    pub(super) fn take_within(&mut self, paths: &Self) -> Self {
-        let is_within = |dirty: &DirtyPath| paths.covers(&dirty.path, dirty.scope);
-        if paths.covers(&TreePath::root(), Scope::Tree) || self.iter().all(|it| is_within(&it)) {
-            return mem::take(self);
-        }
-        let (mut taken, mut kept) = (Self::new(), Self::new());
-        for dirty in &*self {
-            let set = if is_within(&dirty) { &mut taken } else { &mut kept };
-            set.insert(&dirty.path, dirty.scope);
-        }
-        *self = kept;
-        taken
-    }
-
     /// Returns true if work on this path could touch a path of the set: it is one of them, or one
     /// of the two is a tree that includes the other.
     #[must_use]
@@ -217,18 +201,6 @@ impl PathSet {
                 self.scope(node).is_some() || (scope == Scope::Tree && !self.is_empty())
             }
             Lookup::Nothing => false,
-        }
-    }
-
-    /// Adds all paths of `other`.
-    ///
-    /// Costs O(depth) for each path of the smaller set.
-    pub fn append(&mut self, mut other: Self) {
-        if self.len < other.len {
-            mem::swap(self, &mut other);
-        }
-        for DirtyPath { path, scope } in &other {
-            self.insert(&path, scope);
         }
     }
 
@@ -468,13 +440,6 @@ impl Default for PathSet {
 impl fmt::Debug for PathSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self).finish()
-    }
-}
-
-/// Compares the paths.
-impl PartialEq for PathSet {
-    fn eq(&self, other: &Self) -> bool {
-        self.len == other.len && self.iter().eq(other)
     }
 }
 

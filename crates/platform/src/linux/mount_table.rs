@@ -36,7 +36,8 @@ impl MountTable {
     ///
     /// As `read(2)`.
     pub fn read(&mut self) -> io::Result<Vec<MountInfo>> {
-        let mut table = Vec::new();
+        // The kernel formats the table again for each read, from the start.
+        let mut table = Vec::with_capacity(16 * 1024);
         self.file.rewind()?;
         self.file.read_to_end(&mut table)?;
         Ok(table.split(|&b| b == b'\n').filter_map(parse).collect())

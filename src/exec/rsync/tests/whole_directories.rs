@@ -19,20 +19,32 @@ fn marks(names: &[String]) -> Vec<&[u8]> {
 const DIRECTORY: &str = "[-r] [-lts] [--modify-window=-1] [--ignore-times] [--stats] [--from0] \
                          [--files-from=-] [--ignore-missing-args] [/src/] [/dst/] ";
 
+/// The call if nothing else is in the source.
+const SOURCE: &str = "[-r] [-lts] [--modify-window=-1] [--ignore-times] [--stats] [/src/] [/dst/] ";
+
 #[test]
 fn a_directory_stands_for_all_of_its_entries() {
-    let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
-    fixture.record();
+    for (other, call) in [(Some("other"), DIRECTORY), (None, SOURCE)] {
+        let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
+        fixture.record();
+        if let Some(name) = other {
+            fixture.write_on_both(name);
+        }
+        check_directory(&mut fixture, call);
+    }
+}
+
+fn check_directory(fixture: &mut RsyncFixture, call: &str) {
     fixture.write_on_both("d/f0");
     fs::write(fixture.target("d/extra"), "").unwrap();
-    let names = fill(&fixture);
+    let names = fill(fixture);
     // The size and the time of this one are the same on both sides.
     fs::write(fixture.target("d/f1"), "old").unwrap();
     let time = fs::metadata(fixture.source("d/f1")).unwrap().modified().unwrap();
     let file = fs::File::options().write(true).open(fixture.target("d/f1")).unwrap();
     file.set_modified(time).unwrap();
     assert_eq!(fixture.run(written(&marks(&names))), Outcome::Done);
-    assert_eq!(fixture.calls(), [DIRECTORY]);
+    assert_eq!(fixture.calls(), [call]);
     // Nothing was observed about this one.
     fs::remove_file(fixture.target("d/extra")).unwrap();
     let time = fs::metadata(fixture.source("d")).unwrap().modified().unwrap();
@@ -80,7 +92,7 @@ fn a_directory_in_the_way_of_a_listed_file_is_held() {
     let outcome = fixture.run(written(&marks(&names)));
     let Outcome::Split { held, .. } = outcome else { panic!("{outcome:?}") };
     assert_eq!(held.len(), 1);
-    assert_eq!(fixture.calls().first().map(String::as_str), Some(DIRECTORY));
+    assert_eq!(fixture.calls().first().map(String::as_str), Some(SOURCE));
     assert!(fixture.target("d/f7/c").exists());
     fixture.max_delete = MaxDelete::Unlimited;
     assert_eq!(fixture.run(written(&marks(&names))), Outcome::Done);

@@ -249,6 +249,33 @@ fn the_path_set_agrees_with_a_naive_list() {
 }
 
 #[test]
+fn a_set_covers_another_if_it_covers_each_path() {
+    let names: [&[u8]; 3] = [b"a", b"b", b"c"];
+    let random_set = |random: &mut SimRng, most: usize| {
+        let mut set = PathSet::new();
+        for _ in 0..random.below(most) {
+            let mut path = TreePath::root();
+            for _ in 0..random.below(4) {
+                path.push(random.pick(&names)).unwrap();
+            }
+            let scope = if random.once_in(3) { Scope::Tree } else { Scope::Entry };
+            set.insert(&path, scope);
+        }
+        set
+    };
+    let mut covered = 0;
+    for seed in 0..5_000 {
+        let mut random = SimRng::new(seed);
+        let (large, small) = (random_set(&mut random, 12), random_set(&mut random, 4));
+        let each = small.iter().all(|it| large.covers(&it.path, it.scope));
+        assert_eq!(large.covers_all(&small), each, "seed {seed}: {large:?} {small:?}");
+        assert!(large.covers_all(&large), "seed {seed}");
+        covered += usize::from(each && !small.is_empty());
+    }
+    assert!((500..4_500).contains(&covered), "{covered}");
+}
+
+#[test]
 fn a_set_of_one_entry_covers_only_that() {
     let set = PathSet::entry(&path("/d"));
     assert!(set.covers(&path("/d"), Scope::Entry) && set.len() == 1);

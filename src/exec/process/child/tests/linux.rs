@@ -1,6 +1,6 @@
 //! Tests that need `/proc`: counters and signals of processes.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use rustix::event::Timespec;
 

@@ -8,6 +8,7 @@ use nix::{sys::stat::Mode, unistd::mkfifo};
 use rustix::process::Pid;
 
 use super::*;
+use crate::report::RunMode;
 
 fn shell(output: ChildOutput) -> ChildProgram {
     ChildProgram {
@@ -71,7 +72,7 @@ fn only_selected_lines_of_stdout_reach_the_log() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("log");
     let log = Log::default();
-    log.begin(report::RunMode::Daemon, Some(path.clone()), "--- Startup ---").unwrap();
+    log.begin(RunMode::Daemon, Some(path.clone()), "--- Startup ---").unwrap();
     log.leave_terminal();
     let program = ChildProgram {
         binary: "sh".into(),
@@ -164,7 +165,7 @@ fn output_is_appended_to_the_log_file() {
     let log = place.path().join("log");
     std::fs::write(&log, "before\n").unwrap();
     let to_file = Log::default();
-    to_file.begin(report::RunMode::Daemon, Some(log.clone()), "--- Startup ---").unwrap();
+    to_file.begin(RunMode::Daemon, Some(log.clone()), "--- Startup ---").unwrap();
     to_file.leave_terminal();
     run("echo out; echo err >&2", None, ChildOutput::Log(to_file.clone()));
     let text = std::fs::read_to_string(&log).unwrap();
