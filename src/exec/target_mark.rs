@@ -40,16 +40,16 @@ impl TargetIdentity {
         self.look(Self::mark_at)
     }
 
-    /// Sets the mark of a local target. Does nothing for one on another machine. A target that does
-    /// not answer gets the mark once it does: if it got another one meanwhile, the next start does
-    /// not know this one, and transfers everything.
+    /// Sets the mark of a local target. `None`: it is on another machine. A target that does not
+    /// answer gets the mark once it does: if it got another one meanwhile, the next start does not
+    /// know this one, and transfers everything.
     ///
     /// # Errors
     ///
     /// A message if the target can't be opened, does not store it or does not answer.
-    pub(crate) fn write_mark(self: &Arc<Self>, mark: &str) -> Result<(), String> {
+    pub(crate) fn write_mark(self: &Arc<Self>, mark: &str) -> Option<Result<(), String>> {
         let mark = mark.to_owned();
-        self.look(move |_, path| set_mark(path, &mark)).unwrap_or(Ok(()))
+        self.look(move |_, path| set_mark(path, &mark))
     }
 
     /// Replaces the mark of a local target, if it has one, by one that belongs to no snapshot.

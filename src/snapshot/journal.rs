@@ -39,6 +39,13 @@ pub(crate) enum JournalEntry {
     },
     /// The daemon has ended. No target was changed after it.
     Closed,
+    /// These targets have got this mark, so that they have none of those before.
+    Marked {
+        /// The mark. It is that of the snapshot, unless another one was written meanwhile.
+        mark: String,
+        /// Their names.
+        targets: Vec<String>,
+    },
     /// A target may have changed at these paths since the snapshot.
     ///
     /// The records alone don't tell. A directory that was renamed and renamed back has the same

@@ -21,6 +21,7 @@ use crate::support::{
 in_both_modes!(
     only_differences_are_transferred_after_a_restart,
     a_target_is_compared_as_a_whole_if_it_may_have_changed,
+    a_target_that_was_restored_from_a_backup_is_transferred,
     other_settings_cause_a_full_transfer,
     a_damaged_snapshot_is_not_believed,
     a_directory_that_was_renamed_and_renamed_back_is_transferred,
@@ -152,8 +153,11 @@ impl Restarts {
         daemon.wait_until("a complete snapshot", || {
             let found = fs::read(self.snapshot()).unwrap();
             let text = String::from_utf8_lossy(&found);
-            // The journal of changes since then is empty.
-            text.ends_with(r#""unconfirmed":[]}]}"#)
+            // No changes since then are in the journal.
+            let end = r#""unconfirmed":[]}]}"#;
+            text.rsplit_once(end).is_some_and(|(_, journal)| {
+                journal.lines().all(|line| line.contains(r#" {"Marked":"#))
+            })
         });
     }
 
@@ -247,6 +251,37 @@ fn a_target_is_compared_as_a_whole_if_it_may_have_changed(mode: TransferMode) {
     restarts.stop(restarts.expect("the target is another directory than before"));
     fs::remove_dir_all(&restarts.target).unwrap();
     restarts.stop(restarts.expect("the target can't be checked: "));
+}
+
+fn a_target_that_was_restored_from_a_backup_is_transferred(mode: TransferMode) {
+    let mut restarts = Restarts::new(mode);
+    restarts.fill();
+    restarts.interval = 3600;
+    let daemon = restarts.start(&[]);
+    restarts.spend_first_snapshot(&daemon);
+    // The backup, which has the mark of the last snapshot but one.
+    let mark = || target_mark(&restarts.target);
+    let before = restarts.target.join("a");
+    let time = fs::metadata(&before).unwrap().modified().unwrap();
+    let old = mark();
+    fs::write(restarts.source.join("a/new"), "").unwrap();
+    daemon.wait_mirrored(mode, &restarts.source, &restarts.target);
+    restarts.stop(daemon);
+    assert_ne!(mark(), old);
+    fs::remove_file(before.join("new")).unwrap();
+    File::open(&before).unwrap().set_times(FileTimes::new().set_modified(time)).unwrap();
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(&restarts.target, MARK, &old, flags).unwrap();
+    restarts.stop(restarts.expect("the target is older than the snapshot"));
+    restarts.stop(restarts.expect(NOTHING));
+}
+
+const MARK: &str = "user.lsyncd.mark";
+
+fn target_mark(target: &Path) -> Vec<u8> {
+    let mut mark = Vec::with_capacity(256);
+    rustix::fs::getxattr(target, MARK, rustix::buffer::spare_capacity(&mut mark)).unwrap();
+    mark
 }
 
 fn other_settings_cause_a_full_transfer(mode: TransferMode) {

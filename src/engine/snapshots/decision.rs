@@ -120,7 +120,10 @@ fn stored_paths<'a>(
     let unconfirmed = states.flat_map(|state| state.unconfirmed.iter().chain([&state.written]));
     let changed = last.journal.iter().filter_map(move |entry| match entry {
         JournalEntry::Changed { target: name, paths } if name == target => Some(paths),
-        JournalEntry::Changed { .. } | JournalEntry::Opened { .. } | JournalEntry::Closed => None,
+        JournalEntry::Changed { .. }
+        | JournalEntry::Marked { .. }
+        | JournalEntry::Opened { .. }
+        | JournalEntry::Closed => None,
     });
     unconfirmed.chain(changed).flatten()
 }
@@ -141,7 +144,7 @@ fn differences(
     if state.unconfirmed.is_none() {
         return Err("the target was not complete".into());
     }
-    check_mark(state, target)?;
+    check_mark(&KnownMarks::of(last, state), target)?;
     let mut all = last.differences.clone().ok_or("most of the source has changed")?;
     for stored in stored_paths(last, &target.name) {
         all.push(stored.difference().ok_or("the snapshot is damaged")?);
@@ -169,7 +172,7 @@ fn check_footer(last: &LastSnapshot, facts: &PresentFacts) -> Result<(), String>
         match entry {
             JournalEntry::Opened { boot: opened } => (is_closed, boot) = (false, opened),
             JournalEntry::Closed => is_closed = true,
-            JournalEntry::Changed { .. } => {}
+            JournalEntry::Changed { .. } | JournalEntry::Marked { .. } => {}
         }
     }
     if !is_closed && *boot != facts.boot {
@@ -178,11 +181,44 @@ fn check_footer(last: &LastSnapshot, facts: &PresentFacts) -> Result<(), String>
     Ok(())
 }
 
-/// Checks that the target is the one that the snapshot describes, and no newer one.
-fn check_mark(state: &StoredTarget, target: &SnapshotTarget) -> Result<(), String> {
+/// Marks that a target may have.
+struct KnownMarks<'a> {
+    state: &'a StoredTarget,
+    /// True if the target has got the last one, and so has none of the others any more.
+    has_last: bool,
+}
+
+impl<'a> KnownMarks<'a> {
+    fn of(last: &LastSnapshot, state: &'a StoredTarget) -> Self {
+        let is_marked = |entry: &JournalEntry| match entry {
+            JournalEntry::Marked { mark, targets } => {
+                *mark == last.footer.mark && targets.contains(&state.target)
+            }
+            JournalEntry::Changed { .. } | JournalEntry::Opened { .. } | JournalEntry::Closed => {
+                false
+            }
+        };
+        Self { state, has_last: last.journal.iter().any(is_marked) }
+    }
+
+    fn check(&self, mark: Option<&String>) -> Result<(), String> {
+        let mark = mark.ok_or("the target has lost its mark")?;
+        match self.state.marks.split_last() {
+            Some((last, _)) if last == mark => Ok(()),
+            Some((_, others)) if !others.contains(mark) => {
+                Err("the target is newer than the snapshot".into())
+            }
+            Some(_) if !self.has_last => Ok(()),
+            Some(_) | None => Err("the target is older than the snapshot".into()),
+        }
+    }
+}
+
+/// Checks that the target is the one that the snapshot describes, neither newer nor older.
+fn check_mark(known: &KnownMarks<'_>, target: &SnapshotTarget) -> Result<(), String> {
     if let Some(mark) = target.remote_mark.as_ref().filter(|_| !target.is_trusted) {
         let found = mark.read().map_err(|why| format!("the target can't be checked: {why}"))?;
-        check_found(state, found.as_ref())?;
+        known.check(found.as_ref())?;
         if let Some(found) = found {
             mark.resume(&found);
         }
@@ -194,19 +230,13 @@ fn check_mark(state: &StoredTarget, target: &SnapshotTarget) -> Result<(), Strin
                      trustTarget = true says that it was not"
             .into()),
         Some(Err(why)) => Err(format!("the target can't be checked: {why}")),
-        Some(Ok(TargetMark { identity, .. })) if Some(&identity) != state.identity.as_ref() => {
+        Some(Ok(TargetMark { identity, .. }))
+            if Some(&identity) != known.state.identity.as_ref() =>
+        {
             Err("the target is another directory than before".into())
         }
         Some(Ok(_)) if target.is_trusted => Ok(()),
-        Some(Ok(TargetMark { mark, .. })) => check_found(state, mark.as_ref()),
-    }
-}
-
-fn check_found(state: &StoredTarget, mark: Option<&String>) -> Result<(), String> {
-    match mark {
-        None => Err("the target has lost its mark".into()),
-        Some(mark) if state.marks.contains(mark) => Ok(()),
-        Some(_) => Err("the target is newer than the snapshot".into()),
+        Some(Ok(TargetMark { mark, .. })) => known.check(mark.as_ref()),
     }
 }
 

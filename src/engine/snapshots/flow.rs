@@ -413,8 +413,8 @@ impl Engine {
         source.health = SnapshotHealth::Good;
         source.next_write = source.next_after_success(now, interval);
         source.phase = SnapshotPhase::Marking;
-        let started = thread.start(move |_| {
-            work::mark(&targets, &mark);
+        let started = thread.start(move |thread| {
+            work::mark(&targets, &mark, &thread.file);
             SnapshotResult::Marked
         });
         if started.is_err() {

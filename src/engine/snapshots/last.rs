@@ -157,6 +157,8 @@ impl Engine {
             return Ok(None);
         }
         let targets = self.snapshot_targets(path);
+        let Some(snapshots) = &self.snapshots else { return Ok(None) };
+        let file = snapshots.state_dir.snapshot_of(path);
         let (sender, receiver) = mpsc::channel();
         let (marking, marked) = mpsc::channel::<Infallible>();
         // A target may be on a file system that does not answer.
@@ -168,7 +170,7 @@ impl Engine {
             let mark = written.as_ref().ok().cloned();
             let _ = sender.send(written);
             if let Some(mark) = mark {
-                work::mark(&targets, &mark);
+                work::mark(&targets, &mark, &file);
             }
             drop(marking);
         })?;

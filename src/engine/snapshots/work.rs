@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,7 +19,8 @@ use crate::{
     engine::{Inbox, Message},
     exec::source_root::SourceRoot,
     snapshot::{
-        self, Footer, LastSnapshot, NewRecords, PreparedSnapshot, SnapshotSource, UnwantedFn,
+        self, Footer, JournalEntry, LastSnapshot, NewRecords, PreparedSnapshot, SnapshotSource,
+        UnwantedFn,
     },
 };
 
@@ -203,15 +204,23 @@ pub(super) fn outdate_mark(target: &SnapshotTarget) {
     let _ = identity.outdate_mark();
 }
 
-/// Marks the targets. Where that fails, the next start finds no mark, and transfers everything.
-pub(super) fn mark(targets: &[SnapshotTarget], mark: &str) {
-    for_each_target(targets, |target| {
-        if let Some(remote) = &target.remote_mark {
-            remote.write(mark);
-        } else if let Some(identity) = &target.identity {
-            let _ = identity.write_mark(mark);
-        }
-    });
+/// Marks the targets, and notes those that have the mark now behind the snapshot at `file`. Where
+/// that fails, the next start finds no mark, and transfers everything, or one that was before.
+pub(super) fn mark(targets: &[SnapshotTarget], mark: &str, file: &Path) {
+    let mark_one = |target: &SnapshotTarget| {
+        let is_marked = match (&target.remote_mark, &target.identity) {
+            (Some(remote), _) => remote.write(mark),
+            (None, Some(identity)) => identity.write_mark(mark) == Some(Ok(())),
+            (None, None) => false,
+        };
+        is_marked.then(|| target.name.clone())
+    };
+    let targets: Vec<_> = for_each_target(targets, mark_one).into_iter().flatten().collect();
+    if !targets.is_empty() {
+        let entry = JournalEntry::Marked { mark: mark.to_owned(), targets };
+        // Without it, the mark before is accepted, too.
+        let _ = snapshot::append_journal(file, &[entry]);
+    }
 }
 
 /// Calls a function for each target, at the same time for those on other machines: one that does

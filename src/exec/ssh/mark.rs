@@ -379,12 +379,13 @@ impl MarkRoutes {
     }
 
     /// Writes the mark of a snapshot, if the directory is the one that has received everything.
-    /// Where that fails, the next start finds another one, and transfers everything.
-    pub(crate) fn write(&self, mark: &str) {
+    /// Where that fails, the next start finds another one, and transfers everything. Returns true
+    /// if the target has this mark now, and none of those before.
+    pub(crate) fn write(&self, mark: &str) -> bool {
         let present = {
             let mut chain = lock(&self.state().chain);
             if chain.present.is_empty() || self.state().is_refused.load(Ordering::Relaxed) {
-                return;
+                return false;
             }
             chain.present.truncate(MAX_PRESENT);
             // It may be written even if no reply arrives.
@@ -402,15 +403,16 @@ impl MarkRoutes {
                     chain.present.clear();
                     if reply == MarkReply::Written {
                         chain.present.push(mark.to_owned());
-                    } else {
-                        drop(chain);
-                        route.report(&format!("the target at {} was replaced", route.host()));
+                        return true;
                     }
+                    drop(chain);
+                    route.report(&format!("the target at {} was replaced", route.host()));
                 }
             }
             Err(MarkError::Away(_) | MarkError::NoLogin(_)) => {}
             Err(MarkError::Refused(why)) => route.note_refusal(&why),
         }
+        false
     }
 
     /// Notes that the mark must be replaced before the target is changed. That is so from the
