@@ -27,6 +27,7 @@ mod root_monitor;
 mod tests;
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -179,9 +180,9 @@ impl Watcher {
     }
 
     /// Requests a [`WatchMessage::Barrier`] with this number, after everything that has happened up
-    /// to now.
-    pub(crate) fn barrier(&self, id: u64) {
-        self.commands.send(WatchCommand::Barrier(id));
+    /// to now in the sources at these paths.
+    pub(crate) fn barrier(&self, id: u64, sources: BTreeSet<PathBuf>) {
+        self.commands.send(WatchCommand::Barrier(id, sources));
     }
 
     /// Takes all messages, in order.

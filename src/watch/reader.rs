@@ -8,7 +8,7 @@ mod drain;
 mod polling;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -64,8 +64,9 @@ pub(super) enum WatchCommand {
     Cover(WatchTree, Option<PathBuf>),
     Uncover(MirrorId),
     Ignore(PathBuf),
-    /// Publish everything that has happened up to now, and then [`WatchMessage::Barrier`].
-    Barrier(u64),
+    /// Publish everything that has happened up to now in these sources, and then
+    /// [`WatchMessage::Barrier`].
+    Barrier(u64, BTreeSet<PathBuf>),
     List,
     Polled(Vec<PollReport>),
     Stop,
@@ -161,6 +162,14 @@ impl WatchReader {
         self
     }
 
+    /// Adds a poller of the source at this path.
+    #[cfg(test)]
+    #[cfg(target_os = "linux")]
+    pub(super) fn with_poller(mut self, source: PathBuf, poller: Sender<PollCommand>) -> Self {
+        self.pollers.insert(source, poller);
+        self
+    }
+
     /// Runs until the stop command.
     pub(super) fn run(mut self) {
         loop {
@@ -225,7 +234,7 @@ impl WatchReader {
                         self.update_ignored(mirror);
                     }
                 }
-                WatchCommand::Barrier(id) => self.begin_barrier(id),
+                WatchCommand::Barrier(id, sources) => self.begin_barrier(id, &sources),
                 WatchCommand::List => self.messages.push(WatchMessage::Listed(self.inventory())),
                 WatchCommand::Polled(reports) => self.on_poll_reports(reports),
             }

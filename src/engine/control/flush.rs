@@ -52,12 +52,14 @@ impl Engine {
                 let all = labels(&self.registry);
                 let names = request.paths.iter().map(|it| it.mirror);
                 let names = names.map(|id| (id, all.get(&id).cloned().unwrap_or_default()));
-                let names = names.collect();
+                let names: BTreeMap<_, _> = names.collect();
+                let syncs = names.keys().filter_map(|&id| self.registry.get(id));
+                let sources = syncs.map(|sync| sync.source.path().to_owned()).collect();
                 let inbox = self.inbox.clone();
                 reply.on_hangup(move || inbox.send(Message::FlushAbandoned(id)));
                 let pending = PendingFlush { reply, names, request: Some(request) };
                 self.control.flushes.pending.insert(id, pending);
-                self.watch.barrier(id);
+                self.watch.barrier(id, sources);
             }
             Err(error) => answer::<FlushResult>(reply, Err(error)),
         }

@@ -352,7 +352,7 @@ impl Engine {
         let Some(snapshots) = &mut self.snapshots else { return };
         snapshots.next_barrier += 1;
         snapshots.barriers.insert(snapshots.next_barrier, path.to_owned());
-        self.watch.barrier(FIRST_BARRIER + snapshots.next_barrier);
+        self.watch.barrier(FIRST_BARRIER + snapshots.next_barrier, [path.to_owned()].into());
     }
 
     /// Handles a barrier. Returns false if it is not one of the snapshots.

@@ -1,6 +1,7 @@
 //! Last snapshots, at the end of the daemon.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     io, mem,
     path::{Path, PathBuf},
@@ -32,8 +33,8 @@ const MAX_MARKING: Duration = Duration::from_secs(3);
 /// Maximum time to wait for the watcher.
 const MAX_BARRIER: Duration = Duration::from_secs(2);
 
-/// Number of the barrier before the last snapshots.
-const LAST_BARRIER: u64 = u64::MAX;
+/// Number from which barriers precede last snapshots.
+const FIRST_LAST_BARRIER: u64 = 3 << 62;
 
 /// Records for the last snapshot of a source.
 enum LastRecords {
@@ -59,11 +60,9 @@ impl Engine {
         let records: Vec<_> = sources.into_iter().map(read).collect();
         // The mounts were read again.
         self.save_all_notes();
-        if !self.wait_for_last_events() {
-            return;
-        }
+        let read = self.wait_for_last_events(records.iter().map(|(_, source)| source));
         let mut marking = Vec::new();
-        for (records, source) in records {
+        for (records, source) in records.into_iter().filter(|(_, source)| read.contains(source)) {
             let written = records.and_then(|records| self.write_last(&source, records, until));
             match (written, &mut self.snapshots) {
                 (Ok(marked), _) => marking.extend(marked),
@@ -102,32 +101,39 @@ impl Engine {
         thread.read(&read, &touched).map(|new| LastRecords::New(new, Vec::new()))
     }
 
-    /// Waits until the watcher has reported everything that happened up to now. Returns false if
-    /// that takes too long.
-    fn wait_for_last_events(&mut self) -> bool {
+    /// Waits until the watcher has reported everything that happened up to now. Returns the sources
+    /// of which it has: others don't answer.
+    fn wait_for_last_events<'a>(
+        &mut self,
+        sources: impl Iterator<Item = &'a PathBuf>,
+    ) -> BTreeSet<PathBuf> {
         let until = Instant::now() + MAX_BARRIER;
-        self.watch.barrier(LAST_BARRIER);
-        loop {
+        let mut waiting: BTreeMap<u64, &PathBuf> = (FIRST_LAST_BARRIER..).zip(sources).collect();
+        for (&id, &source) in &waiting {
+            self.watch.barrier(id, [source.clone()].into());
+        }
+        let mut read = BTreeSet::new();
+        while !waiting.is_empty() {
             match self.receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Message::Watch) => {}
                 Ok(_) => continue,
-                Err(_) => return false,
+                Err(_) => break,
             }
             for message in self.watch.take() {
                 match message {
-                    WatchMessage::Barrier(LAST_BARRIER) => return true,
+                    WatchMessage::Barrier(id) => read.extend(waiting.remove(&id).cloned()),
                     WatchMessage::Event(event) => {
                         let now = self.now();
                         self.fleet.handle(Input::FsEvent(event), now, &mut Vec::new());
                     }
-                    WatchMessage::Barrier(_)
-                    | WatchMessage::Covered { .. }
+                    WatchMessage::Covered { .. }
                     | WatchMessage::CannotCover { .. }
                     | WatchMessage::RootRepointed(_)
                     | WatchMessage::Listed(_) => {}
                 }
             }
         }
+        read
     }
 
     /// Writes the last snapshot of a source. The receiver ends when the targets are marked.

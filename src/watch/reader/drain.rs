@@ -1,6 +1,6 @@
 //! Barriers: requests to publish everything that happened before.
 
-use std::os::fd::BorrowedFd;
+use std::{collections::BTreeSet, os::fd::BorrowedFd, path::PathBuf};
 
 use super::{
     super::{
@@ -33,12 +33,13 @@ enum BarrierStage {
 }
 
 impl WatchReader {
-    /// Begins a barrier: [`WatchMessage::Barrier`] follows everything that has happened up to now.
-    pub(super) fn begin_barrier(&mut self, id: u64) {
+    /// Begins a barrier: [`WatchMessage::Barrier`] follows everything that has happened up to now in
+    /// these sources. Others may not answer.
+    pub(super) fn begin_barrier(&mut self, id: u64, sources: &BTreeSet<PathBuf>) {
         self.backends.all().for_each(Backend::catch_up);
-        let pollers = self.pollers.values();
+        let pollers = self.pollers.iter().filter(|(root, _)| sources.contains(*root));
         let polling =
-            pollers.filter(|poller| poller.send(PollCommand::Barrier(id)).is_ok()).count();
+            pollers.filter(|(_, poller)| poller.send(PollCommand::Barrier(id)).is_ok()).count();
         let stage = if polling > 0 { BarrierStage::Polling(polling) } else { self.first_pass() };
         self.barriers.push(PendingBarrier { id, stage });
     }

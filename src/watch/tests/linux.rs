@@ -8,12 +8,16 @@ use std::{
 use mirror_core::fs_event::{RootGone, WriteDetection};
 
 use super::{
-    super::{backends::Backends, inotify::InotifyLimits},
+    super::{backends::Backends, inotify::InotifyLimits, poll::PollCommand},
     *,
 };
 
 impl WatchFixture {
     fn with_backends(backends: Backends) -> Self {
+        Self::with_reader(|reader| reader.with_backends(backends))
+    }
+
+    fn with_reader(change: impl FnOnce(WatchReader) -> WatchReader) -> Self {
         let mut fixture = Self::new(Preference::Auto);
         let (sender, inbox) = mpsc::channel();
         let commands = CommandSender { sender, waker: Arc::new(Waker::new().unwrap()) };
@@ -32,7 +36,7 @@ impl WatchFixture {
             wake,
         };
         let reader = WatchReader::new(Preference::Auto, Log::default(), channels);
-        let reader = reader.unwrap().with_backends(backends);
+        let reader = change(reader.unwrap());
         let reader = Some(thread::spawn(move || reader.run()));
         fixture.watcher = Watcher { commands, outbox, counters, reader };
         fixture.woken = woken;
@@ -41,7 +45,8 @@ impl WatchFixture {
 
     /// Returns the events of everything that has happened up to now.
     fn events(&self) -> Vec<(u32, FsEventKind)> {
-        self.watcher.barrier(7);
+        let sources = fs::read_dir(self.path("")).unwrap().map(|entry| entry.unwrap().path());
+        self.watcher.barrier(7, sources.collect());
         let messages = self.wait_for(|message| *message == WatchMessage::Barrier(7));
         messages
             .into_iter()
@@ -179,6 +184,22 @@ fn a_lost_root_is_reported_and_can_be_covered_again() {
         let expected = [(0, changed(Edit::Create, EntryKind::Directory, "d"))];
         assert_eq!(fixture.events(), expected, "{preference:?}");
     }
+}
+
+#[test]
+fn a_source_that_does_not_answer_delays_no_other_barrier() {
+    let (poller, hanging) = mpsc::channel();
+    let source = PathBuf::from("/hanging");
+    let fixture = WatchFixture::with_reader(|reader| reader.with_poller(source.clone(), poller));
+    fixture.cover(fixture.tree(0, "a"));
+    fixture.watcher.barrier(1, [source, fixture.path("a")].into());
+    fs::create_dir(fixture.path("a/d")).unwrap();
+    let expected = [(0, changed(Edit::Create, EntryKind::Directory, "d"))];
+    assert_eq!(fixture.events(), expected);
+    let asked: Vec<PollCommand> = hanging.try_iter().collect();
+    let barriers = asked.iter().filter(|command| matches!(command, PollCommand::Barrier(_)));
+    assert_eq!(barriers.count(), 1, "{asked:?}");
+    assert!(!fixture.watcher.take().contains(&WatchMessage::Barrier(1)));
 }
 
 #[test]
