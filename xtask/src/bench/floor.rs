@@ -12,7 +12,10 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags},
+    fs::{
+        AtFlags, FileType, Mode, OFlags, RawDir, StatxFlags,
+        inotify::{self, CreateFlags, ReadFlags, WatchFlags},
+    },
 };
 
 use super::{
@@ -24,6 +27,9 @@ use super::{
 pub(crate) const READER: &str = "bare-reader";
 /// The internal task that copies each completed file.
 pub(crate) const COPIER: &str = "bare-copier";
+
+/// The internal task that reads the metadata of a tree.
+const WALKER: &str = "bare-walker";
 
 /// The file name whose event ends the measurement of the reader.
 const LAST: &str = "the last event";
@@ -111,6 +117,9 @@ const COMPLETE: ReadFlags = ReadFlags::CLOSE_WRITE.union(ReadFlags::MOVED_TO);
 pub(crate) fn run(task: &str, arguments: &[String]) -> Option<io::Result<()>> {
     match (task, arguments) {
         (READER, [directory]) => Some(read_events(Path::new(directory))),
+        (WALKER, [directory]) => {
+            Some(fs::File::open(directory).and_then(|root| walk_tree(&root.into())))
+        }
         (COPIER, [from, to]) => Some(copy_events(Path::new(from), Path::new(to))),
         _ => None,
     }
@@ -145,6 +154,41 @@ fn copy_events(from: &Path, to: &Path) -> io::Result<()> {
         }
         false
     })
+}
+
+/// Reads each directory of a tree, and the metadata of each entry by `statx(2)`.
+fn walk_tree(directory: &OwnedFd) -> io::Result<()> {
+    let mut buffer = vec![MaybeUninit::uninit(); 1 << 16];
+    let mut reader = RawDir::new(directory, &mut buffer);
+    let mut below = Vec::new();
+    while let Some(entry) = reader.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::statx(directory, name, flags, StatxFlags::BASIC_STATS)?;
+        if entry.file_type() == FileType::Directory {
+            below.push(name.to_owned());
+        }
+    }
+    let open = |name| {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        rustix::fs::openat(directory, name, flags, Mode::empty())
+    };
+    below.into_iter().try_for_each(|name| walk_tree(&open(name)?))
+}
+
+/// Runs the bare walk of a source.
+///
+/// # Errors
+///
+/// If it fails.
+pub(crate) fn walk(source: &ScratchPath) -> io::Result<()> {
+    let mut command = Command::new(OWN_PROGRAM);
+    command.arg(WALKER).arg(source.path());
+    super::measure::run(command)
 }
 
 /// Measures the CPU seconds of the bare reader of `directory` during `change`.

@@ -15,6 +15,8 @@ pub(crate) enum Metric {
     AllCpu,
     /// The largest resident size of the daemon in megabytes.
     Memory,
+    /// The resident size of the daemon once it is live, in megabytes.
+    KeptMemory,
     /// Median latency of a change in milliseconds.
     Median,
     /// 99th percentile of the latency of a change in milliseconds.
@@ -43,6 +45,7 @@ impl Metric {
             Self::OwnCpu => "own CPU s",
             Self::AllCpu => "all CPU s",
             Self::Memory => "RSS MB",
+            Self::KeptMemory => "RSS kept MB",
             Self::Median => "p50 ms",
             Self::Percentile99 => "p99 ms",
             Self::WakeUps => "wake-ups",

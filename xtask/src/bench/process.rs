@@ -130,6 +130,15 @@ impl MeteredProcess {
         usage::peak_memory(self.pid())
     }
 
+    /// Returns its resident size in megabytes.
+    ///
+    /// # Errors
+    ///
+    /// If the program has exited.
+    pub(crate) fn memory(&self) -> io::Result<f64> {
+        usage::memory(self.pid())
+    }
+
     /// Returns the number of wake-ups of its threads so far.
     ///
     /// # Errors

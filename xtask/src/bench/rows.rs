@@ -8,6 +8,7 @@ use super::{
         burst::{BurstBench, BurstFloor},
         idle::{self, ExclusionBench},
         latency,
+        restart::RestartBench,
         scripts::ScriptBench,
         ssh::SshBench,
         startup::StartupBench,
@@ -37,6 +38,7 @@ pub(crate) struct BenchRow {
 enum RowKind {
     Burst(BurstBench),
     Startup(StartupBench),
+    Restart(RestartBench),
     Latency,
     Ssh(SshBench),
     Targets(TargetsBench),
@@ -55,6 +57,7 @@ impl BenchRow {
         match &self.kind {
             RowKind::Burst(burst) => burst.measure(bench, tool, self.delay),
             RowKind::Startup(startup) => startup.measure(bench, tool),
+            RowKind::Restart(restart) => restart.measure(bench, tool),
             RowKind::Latency => latency::measure(bench, tool),
             RowKind::Ssh(ssh) => ssh.measure(bench, tool, self.delay),
             RowKind::Targets(targets) => targets.measure(bench),
@@ -162,6 +165,18 @@ pub(crate) const ROWS: &[BenchRow] = &[
             bound(Metric::Wall, MetricLimit::Times(1.2, Tool::Floor)),
             bound(Metric::OwnCpu, MetricLimit::AtMost(0.1)),
             bound(Metric::Memory, MetricLimit::AtMost(8.0)),
+        ],
+    },
+    BenchRow {
+        name: "restart",
+        title: "1,000,000 files in 100,000 directories, unchanged since the last run: until live",
+        kind: RowKind::Restart(RestartBench { directories: 100_000, files: 10 }),
+        delay: None,
+        tools: MAIN,
+        bounds: &[
+            bound(Metric::Wall, MetricLimit::AtMost(10.0)),
+            bound(Metric::Wall, MetricLimit::Times(1.5, Tool::Floor)),
+            bound(Metric::Memory, MetricLimit::AtMost(100.0)),
         ],
     },
     BenchRow {

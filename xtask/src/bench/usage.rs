@@ -70,8 +70,22 @@ fn parse(stat: &str) -> Option<ProcessUsage> {
 ///
 /// If there is no such process.
 pub(crate) fn peak_memory(pid: Pid) -> io::Result<f64> {
+    megabytes(pid, "VmHWM:")
+}
+
+/// Returns the resident size of `pid`, in megabytes.
+///
+/// # Errors
+///
+/// If there is no such process.
+pub(crate) fn memory(pid: Pid) -> io::Result<f64> {
+    megabytes(pid, "VmRSS:")
+}
+
+fn megabytes(pid: Pid, name: &str) -> io::Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kilobytes: f64 = field(&status, "VmHWM:").ok_or_else(|| io::Error::other("no VmHWM"))?;
+    let kilobytes: f64 =
+        field(&status, name).ok_or_else(|| io::Error::other(format!("no {name}")))?;
     Ok(kilobytes / 1024.0)
 }
 

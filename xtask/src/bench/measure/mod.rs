@@ -3,6 +3,7 @@
 pub(crate) mod burst;
 pub(crate) mod idle;
 pub(crate) mod latency;
+pub(crate) mod restart;
 pub(crate) mod scripts;
 pub(crate) mod ssh;
 pub(crate) mod startup;
