@@ -33,8 +33,8 @@ enum BarrierStage {
 }
 
 impl WatchReader {
-    /// Begins a barrier: [`WatchMessage::Barrier`] follows everything that has happened up to now in
-    /// these sources. Others may not answer.
+    /// Begins a barrier: [`WatchMessage::Barrier`] follows everything that has happened up to now
+    /// in these sources. Others may not answer.
     pub(super) fn begin_barrier(&mut self, id: u64, sources: &BTreeSet<PathBuf>) {
         self.backends.all().for_each(Backend::catch_up);
         let pollers = self.pollers.iter().filter(|(root, _)| sources.contains(*root));

@@ -113,7 +113,11 @@ fn write_program(path: &Path, text: &str) {
 fn a_program_is_looked_up_in_its_own_path() {
     let directory = tempfile::tempdir().unwrap();
     write_program(&directory.path().join("program"), "#!/bin/sh\necho found");
-    let path = [("PATH".into(), format!("/nowhere::{}", directory.path().display()).into())];
+    let link = directory.path().join("loop");
+    std::os::unix::fs::symlink("loop", &link).unwrap();
+    let (link, long) = (link.display(), "x".repeat(5000));
+    let value = format!("/nowhere::{link}:/{long}:{}", directory.path().display());
+    let path = [("PATH".into(), value.into())];
     let mut found = spec("program", &[]);
     found.environment = &path;
     assert_eq!(run(found).unwrap().1, "found\n");

@@ -253,7 +253,13 @@ impl ProgramStart<'_> {
             }
             match error {
                 Errno::ACCESS => denied = Some(error),
-                Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NODEV | Errno::TIMEDOUT => {}
+                Errno::NOENT
+                | Errno::NOTDIR
+                | Errno::NAMETOOLONG
+                | Errno::LOOP
+                | Errno::STALE
+                | Errno::NODEV
+                | Errno::TIMEDOUT => {}
                 other => return other,
             }
         }
