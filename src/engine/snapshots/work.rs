@@ -131,7 +131,7 @@ impl SnapshotThread {
             (target.mirror, comparison)
         };
         let answers = for_each_target(targets, answer);
-        let footer = last.ok().map(|LastSnapshot { footer, .. }| footer);
+        let footer = last.ok().map(without_old_counts);
         Ok(Compared { answers, new: compared.new, footer })
     }
 
@@ -148,6 +148,18 @@ impl SnapshotThread {
             result => result,
         })
     }
+}
+
+/// Returns the footer, without the numbers of entries on targets that were changed since.
+fn without_old_counts(last: LastSnapshot) -> Footer {
+    let LastSnapshot { mut footer, journal, .. } = last;
+    for entry in journal {
+        if let JournalEntry::Changed { target, .. } = entry {
+            let states = footer.targets.iter_mut().filter(|state| state.target == target);
+            states.for_each(|state| state.entries = None);
+        }
+    }
+    footer
 }
 
 /// Returns true if there is no snapshot, or none that can be read.

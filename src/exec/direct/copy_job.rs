@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -17,7 +18,8 @@ use mirror_core::{
     plan::direct::DirectOptions,
     queue::ObservedChanges,
 };
-use mirror_platform::{dir::Dir, stat::Stat};
+use mirror_platform::{dir::Dir, entries::ReadBuffer, stat::Stat};
+use rustix::fs::FileType;
 
 use super::{
     super::{
@@ -82,6 +84,22 @@ pub(super) struct CopyJob<'a> {
     outcome: Mutex<PartialOutcome>,
 }
 
+/// Counts everything below a directory.
+fn count_entries(top: &Dir) -> io::Result<u64> {
+    let (mut rest, mut buffer, mut count) = (vec![TreePath::root()], ReadBuffer::new(), 0);
+    while let Some(path) = rest.pop() {
+        let directory = top.open_below(path.as_bytes())?;
+        directory.read(&mut buffer, |entry| {
+            count += 1;
+            if entry.file_type == FileType::Directory {
+                rest.extend(path.join(entry.name));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(count)
+}
+
 /// Number of entries that a job has processed.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -129,6 +147,13 @@ impl Tally {
     pub(super) fn after(&self) -> u64 {
         let counters = [&self.both, &self.added, &self.kept];
         counters.iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Returns the number of target entries before a partial job, given the present number.
+    fn before_changes(&self, present: u64) -> u64 {
+        let [added, removed] =
+            [&self.added, &self.removed].map(|count| count.load(Ordering::Relaxed));
+        (present + removed).saturating_sub(added)
     }
 
     /// Returns the number of target entries after a partial job, given their number before.
@@ -389,9 +414,19 @@ impl<'a> CopyJob<'a> {
         is_empty
     }
 
-    /// Returns the number of target entries before the job, if known.
-    pub(super) fn target_entry_count(&self) -> Option<u64> {
-        if self.is_full() { Some(self.tally.before()) } else { self.executor.state.entry_count() }
+    /// Returns the number of target entries before the job. After a run that was killed it is not
+    /// known, and they are counted if it `is_needed`.
+    pub(super) fn target_entry_count(&self, is_needed: bool) -> Option<u64> {
+        if self.is_full() {
+            return Some(self.tally.before());
+        }
+        let state = &self.executor.state;
+        state.entry_count().or_else(|| {
+            let counted = is_needed.then(|| count_entries(&self.target))?;
+            let before = self.tally.before_changes(counted.ok()?);
+            state.set_entry_count(before);
+            Some(before)
+        })
     }
 
     /// Returns the terms for counted deletions.

@@ -70,17 +70,18 @@ fn run(job: &CopyJob<'_>, paths: Option<&PathSet>, all: impl Fn() -> Vec<DirTask
 
 /// Makes the counted deletions, or holds them if they exceed the budget.
 fn delete_counted(job: &CopyJob<'_>, paths: Option<&PathSet>, all: &impl Fn() -> Vec<DirTask>) {
-    let total = job.target_entry_count();
     for class in [DeletionClass::Observed, DeletionClass::Unobserved] {
         let mut found = job.counted_deletions(class).close();
+        if found.count == 0 || !job.should_continue() {
+            continue;
+        }
+        let terms = job.terms(class);
+        let total = job.target_entry_count(terms.needs_total());
         let total = match paths {
             Some(_) => total,
             None => total.map(|total| total + found.count),
         };
-        if found.count == 0 || !job.should_continue() {
-            continue;
-        }
-        let Some(why) = job.terms(class).reason_to_hold(found.count, total) else {
+        let Some(why) = terms.reason_to_hold(found.count, total) else {
             job.counted_deletions(class).permit();
             run_for(job, as_trees(found.names.into_keys()));
             if found.more {

@@ -137,12 +137,24 @@ impl RsyncRun<'_> {
             }
         };
         self.note_abandoned(&end, call_paths);
+        self.count_changes(call, &report);
         self.executor.state.target_identity.check_path()?;
         self.executor.stall_limit.record(&end);
         if self.cancel.is_cancelled() && !matches!(end, ProcessExit::Exited(0)) {
             return Err(stopped());
         }
         Ok((end, report))
+    }
+
+    /// Counts the entries that a call has created and deleted.
+    fn count_changes(&self, call: &RsyncCall, report: &CallReport) {
+        if call.is_dry_run() {
+            return;
+        }
+        self.created.set(self.created.get() + report.created_count.unwrap_or_default());
+        let may_delete = call.deletes() && !call.deletes_nothing();
+        let untold = if may_delete { None } else { Some(0) };
+        self.executor.state.subtract_entries(report.deleted_count.or(untold));
     }
 
     /// Runs rsync and parses its output. Passes on the part of stdout that the user asked for.

@@ -101,7 +101,7 @@ pub(super) struct CallReport {
     /// Number of entries in the source.
     file_count: Option<u64>,
     /// Number of those that the target did not have.
-    created_count: Option<u64>,
+    pub(super) created_count: Option<u64>,
     /// Number of deletions, if the call has told it.
     pub(super) deleted_count: Option<u64>,
     /// Deletions that a dry run reported.

@@ -313,7 +313,8 @@ impl RsyncRun<'_> {
     }
 
     /// Returns the number of entries in the target: before the call, if it compared everything, and
-    /// otherwise after the last such call. `count` of them are not in the source.
+    /// otherwise after the last such call, without those deleted by other jobs since. `count` of
+    /// them are not in the source.
     fn target_entry_count(
         &self,
         transfer: &GuardedTransfer<'_>,
@@ -321,14 +322,12 @@ impl RsyncRun<'_> {
         count: u64,
     ) -> Option<u64> {
         if transfer.call_paths.root.is_none() {
-            return self.executor.state.entry_count();
+            return self.entries_before;
         }
-        let total = report.target_entry_count().map(|held| held.saturating_add(count));
-        let stays = if transfer.terms.allows(count, total) { 0 } else { count };
         if let Some(files) = report.source_entry_count() {
-            self.executor.state.set_entry_count(files.saturating_add(stays));
+            self.executor.state.set_entry_count(files.saturating_add(count));
         }
-        total
+        report.target_entry_count().map(|held| held.saturating_add(count))
     }
 
     /// Returns the number of entries in the target, counted again if `total` is too low for the
@@ -352,7 +351,8 @@ impl RsyncRun<'_> {
         let held =
             listed.target_entry_count().map(|held| held.saturating_add(listed.deletions.count));
         held.inspect(|&held| self.executor.state.set_entry_count(held));
-        Ok(held.or(total))
+        // What the job has created makes the share of its deletions no smaller.
+        Ok(held.map(|held| held.saturating_sub(self.created.get())).or(total))
     }
 
     /// Returns the report of a dry run, with the deletions.

@@ -1,7 +1,7 @@
 //! State of a running job.
 
 use std::{
-    cell::OnceCell,
+    cell::{Cell, OnceCell},
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::Path,
     sync::Arc,
@@ -42,6 +42,10 @@ pub(super) struct RsyncRun<'a> {
     pub(super) held: Vec<HeldDeletions>,
     /// The hard-linked files of the job, and those whose names were split between calls.
     pub(super) link_groups: LinkGroups,
+    /// Number of entries that the target had before the job, if known.
+    pub(super) entries_before: Option<u64>,
+    /// Number of entries that the calls of the job have created.
+    pub(super) created: Cell<u64>,
     /// Files left to jobs of their own.
     pub(super) large_files: Vec<TreePath>,
     /// The job transfers the whole source, so that nothing is missing where the target has to be
@@ -75,6 +79,8 @@ impl<'a> RsyncRun<'a> {
             accepted: AcceptedDeletions::default(),
             held: Vec::new(),
             link_groups: LinkGroups::default(),
+            entries_before: state.entry_count(),
+            created: Cell::new(0),
             large_files: Vec::new(),
             is_full: false,
             includes_large: false,

@@ -53,7 +53,7 @@ pub(crate) struct RsyncState {
 
 #[derive(Debug, Default)]
 struct TargetMeasurements {
-    /// Number of entries in the target at the last full comparison.
+    /// Number of entries in the target at the last full comparison, without those deleted since.
     entry_count: Option<u64>,
     /// Comparison that fits the time precision of the target.
     quick_check: Option<QuickCheck>,
@@ -96,6 +96,13 @@ impl RsyncState {
     /// that time.
     pub(crate) fn note_abandoned(&self, since: SystemTime, paths: impl Iterator<Item = DirtyPath>) {
         self.abandoned.note(since, paths);
+    }
+
+    /// Subtracts deleted entries. `None`: it is unknown how many these are.
+    pub(super) fn subtract_entries(&self, deleted: Option<u64>) {
+        let mut measurements = self.measurements();
+        let left = |count: u64| Some(count.saturating_sub(deleted?));
+        measurements.entry_count = measurements.entry_count.and_then(left);
     }
 
     /// Sets the number of entries in the target.

@@ -174,21 +174,28 @@ fn a_renamed_directory_that_was_moved_away_is_a_deletion() {
 }
 
 #[test]
-fn without_a_total_a_partial_job_makes_only_few_deletions() {
-    let mirror = mirror();
-    lose(&mirror, 1);
-    let executor = super::executor(
-        &mirror.source,
-        &mirror.target,
-        DeletePhases { startup: true, running: true },
-    );
-    let mut mirror = CopierFixture { executor, ..mirror };
-    mirror.executor.settings.max_delete = MaxDelete::default();
-    let all = held(mirror.batch("d0/"));
-    assert_eq!((all[0].count, all[0].total), (11, None));
-    fs::remove_file(mirror.source("d1/f1")).unwrap();
-    assert_eq!(mirror.batch("d1/f1"), Outcome::Done);
-    assert!(!fs::exists(mirror.target("d1/f1")).unwrap());
+fn without_a_total_a_partial_job_counts_the_target() {
+    for (lost, places, allowed) in [(1, "d0/", true), (6, "d0/ d1/ d2/ d3/ d4/ d5/", false)] {
+        let mirror = mirror();
+        lose(&mirror, lost);
+        // What the job creates makes no share smaller.
+        (0..100).for_each(|n| fs::write(mirror.source(&format!("d9/new{n}")), "").unwrap());
+        let executor = super::executor(
+            &mirror.source,
+            &mirror.target,
+            DeletePhases { startup: true, running: true },
+        );
+        let mut mirror = CopierFixture { executor, ..mirror };
+        mirror.executor.settings.max_delete = MaxDelete::default();
+        let outcome = mirror.batch(&format!("{places} d9/"));
+        if allowed {
+            assert_eq!(outcome, Outcome::Done);
+            continue;
+        }
+        let all = held(outcome);
+        assert_eq!((all[0].count, all[0].total), (66, Some(110)));
+        assert!(fs::exists(mirror.target("d9/new99")).unwrap());
+    }
 }
 
 #[test]

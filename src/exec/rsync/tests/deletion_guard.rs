@@ -306,6 +306,48 @@ fn a_share_refers_to_the_current_entry_count() {
 }
 
 #[test]
+fn what_a_job_creates_does_not_enlarge_a_share() {
+    let Some(fixture) = RsyncFixture::with_rsync() else { return };
+    fixture.write_on_both("kept");
+    let executor = fixture.executor();
+    let run = |work| executor.run(&mut job(work), &CancelToken::default());
+    assert_eq!(run(Work::full()), Outcome::Done);
+    fixture.stale("d", 12);
+    fs::create_dir(fixture.source("d")).unwrap();
+    for number in 0..12 {
+        fs::write(fixture.source(&format!("d/new{number}")), "").unwrap();
+    }
+    // 12 of 15, although the target has 27 now.
+    assert_eq!(held(&run(batch(&[b"d/"])))[0].total, Some(15));
+    assert_eq!(fixture.listed("d"), 24);
+}
+
+#[test]
+fn what_was_deleted_since_a_full_transfer_does_not_count_for_a_share() {
+    let Some(fixture) = RsyncFixture::with_rsync() else { return };
+    for directory in ["gone", "left"] {
+        for number in 0..if directory == "gone" { 100 } else { 20 } {
+            fixture.write_on_both(&format!("{directory}/{number}"));
+        }
+    }
+    let executor = fixture.executor();
+    let run = |work| executor.run(&mut job(work), &CancelToken::default());
+    assert_eq!(run(Work::full()), Outcome::Done);
+    fs::remove_dir_all(fixture.source("gone")).unwrap();
+    let Work::Batch { paths, renames, .. } = batch(&[b"gone"]) else { panic!() };
+    let deleted = [tree(b"gone")].iter().collect();
+    let observed = Arc::new(ObservedChanges { deleted, ..ObservedChanges::default() });
+    assert_eq!(run(Work::Batch { paths, observed, renames }), Outcome::Done);
+    assert!(!fixture.target("gone").exists());
+    for number in 0..15 {
+        fs::remove_file(fixture.source(&format!("left/{number}"))).unwrap();
+    }
+    // 15 of 22, and not of 123.
+    assert_eq!(held(&run(batch(&[b"left/"])))[0].total, Some(22));
+    assert_eq!(fixture.listed("left"), 20);
+}
+
+#[test]
 fn a_rename_is_no_deletion() {
     let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
     fixture.max_delete_seen = MaxDelete::Count(5);
