@@ -220,7 +220,7 @@ pub(crate) fn compare(source: &SnapshotSource<'_>) -> io::Result<Comparison> {
     };
     let writer = SnapshotWriter::create(source.file, key)?;
     let everything = [DirtyPath::root_tree()].iter().collect();
-    let (writer, found) = source.walk(writer, old, &everything)?;
+    let (writer, found) = source.walk(writer, old, None, &everything)?;
     let new = NewRecords {
         writer: Box::new(writer),
         unsettled: found.unsettled,
@@ -237,7 +237,8 @@ pub(crate) fn compare(source: &SnapshotSource<'_>) -> io::Result<Comparison> {
     Ok(Comparison { last, new })
 }
 
-/// Reads what was touched since the last snapshot, and takes all other records from that.
+/// Reads what was touched since the last snapshot, and takes all other records from that, down to
+/// the stamps of names that nobody has touched.
 ///
 /// # Errors
 ///
@@ -247,14 +248,18 @@ pub(crate) fn refresh(source: &SnapshotSource<'_>, touched: &PathSet) -> io::Res
     let key = last.key();
     let mut writer = SnapshotWriter::create(source.file, key)?;
     let reread = directories_to_read(touched);
-    let mut directories = 0;
+    let (mut directories, mut replaced) = (0, Vec::new());
     while let Some(record) = last.next_record()? {
-        if !reread.covers(&record.path, Scope::Entry) {
+        if reread.covers(&record.path, Scope::Entry) {
+            replaced.extend_from_slice(record.bytes);
+        } else {
             directories += 1;
             writer.append(record.bytes)?;
         }
     }
-    let (writer, found) = source.walk(writer, None, &reread)?;
+    let replaced = RecordIndex::new(replaced, key);
+    let replaced = replaced.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    let (writer, found) = source.walk(writer, None, Some((&replaced, touched)), &reread)?;
     Ok(NewRecords {
         writer: Box::new(writer),
         unsettled: found.unsettled,
@@ -268,12 +273,13 @@ impl SnapshotSource<'_> {
         &self,
         writer: SnapshotWriter,
         old: Option<&RecordIndex>,
+        replaced: Option<(&RecordIndex, &PathSet)>,
         paths: &PathSet,
     ) -> io::Result<(SnapshotWriter, Findings)> {
         let (key, writer) = (writer.key(), Mutex::new(writer));
         let Self { root, skip, is_cancelled, .. } = *self;
         let sink = &|records: &[u8]| lock(&writer).append(records);
-        let found = SourceWalk { root, key, skip, old, sink, is_cancelled }.run(paths)?;
+        let found = SourceWalk { root, key, skip, old, replaced, sink, is_cancelled }.run(paths)?;
         Ok((writer.into_inner().unwrap_or_else(PoisonError::into_inner), found))
     }
 }

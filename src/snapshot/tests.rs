@@ -331,3 +331,32 @@ fn what_is_no_file_in_a_state_directory_does_no_harm() {
     let refused = StateDir::open(&state).unwrap_err();
     assert!(refused.contains("cannot open its file \"lock\": "), "{refused}");
 }
+
+#[test]
+fn a_write_that_nobody_has_reported_stays_a_difference() {
+    let fixture = SnapshotFixture::new();
+    let outside = fixture.scratch.path().join("outside");
+    fs::hard_link(fixture.root.join("a/two"), &outside).unwrap();
+    fixture.take();
+    fs::write(&outside, "written outside of the source").unwrap();
+    // The directory is read again, because of another name in it.
+    fs::write(fixture.root.join("a/new"), "").unwrap();
+    let touch = |names: &[&str]| loop {
+        let entry = |name: &&str| DirtyPath {
+            path: mirror_core::path::TreePath::new(name.as_bytes()).unwrap(),
+            scope: Scope::Entry,
+        };
+        let touched = names.iter().map(entry).collect::<Vec<_>>().iter().collect();
+        let new = fixture.with_source(|source| refresh(source, &touched).unwrap());
+        let is_settled = new.unsettled.is_empty();
+        new.writer.prepare(&Footer::default()).unwrap().commit(&[]).unwrap();
+        if is_settled {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    touch(&["a/new", "a"]);
+    fixture.expect(&["written /a/two"]);
+    touch(&["a/two"]);
+    fixture.expect(&[]);
+}

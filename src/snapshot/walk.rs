@@ -49,6 +49,8 @@ pub(super) struct SourceWalk<'a> {
     pub(super) skip: &'a UnwantedFn,
     /// Records to compare with. `None`: nothing is compared.
     pub(super) old: Option<&'a RecordIndex>,
+    /// Records that are replaced, and the paths that were touched since.
+    pub(super) replaced: Option<(&'a RecordIndex, &'a PathSet)>,
     pub(super) sink: RecordSink<'a>,
     /// Returns true if the walk is to be given up.
     pub(super) is_cancelled: &'a (dyn Fn() -> bool + Sync),
@@ -243,6 +245,15 @@ impl SourceWalk<'_> {
                 }
                 findings.add_all(found);
             }
+        }
+        if let Some((old, touched)) = self.replaced
+            && let Some(record) = old.get(task.path.as_bytes())
+        {
+            let is_touched = |name: &[u8]| {
+                task.path.join(name).is_none_or(|path| touched.covers(&path, Scope::Entry))
+            };
+            // A damaged record keeps nothing: the file has a checksum.
+            let _ = listing.keep_stamps(&record, is_touched);
         }
         if !own.is_settled() || !listing.is_settled() {
             findings.add_unsettled(&task.path);

@@ -113,6 +113,34 @@ impl DirListing {
         self.entries.is_empty()
     }
 
+    /// Keeps the stamps of an old record for entries that have changed although nobody has touched
+    /// their names. That is not known on any target: a file may be written through a hard link
+    /// outside of the source, or inside under another name. The entries must be sorted.
+    ///
+    /// # Errors
+    ///
+    /// [`DamagedRecord`] if the record can't be decoded.
+    pub fn keep_stamps(
+        &mut self,
+        old: &DirRecord<'_>,
+        is_touched: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), DamagedRecord> {
+        let Self { names, entries } = self;
+        let name_of = |entry: &ListedEntry| names.get(entry.name.clone()).unwrap_or_default();
+        let mut entries = entries.iter_mut().peekable();
+        let mut records = old.entries();
+        while let Some(was) = records.next_entry()? {
+            while entries.next_if(|entry| name_of(entry) < was.name).is_some() {}
+            let Some(entry) = entries.next_if(|entry| name_of(entry) == was.name) else { continue };
+            let is_file = entry.kind == EntryKind::Other && was.kind == EntryKind::Other;
+            let differs = entry.stamp != was.stamp && was.stamp.is_settled();
+            if is_file && differs && !is_touched(was.name) {
+                entry.stamp = was.stamp;
+            }
+        }
+        Ok(())
+    }
+
     /// Appends the record of the directory at `path`, whose own attributes have the stamp `own`.
     pub fn encode(&self, path: &[u8], own: Stamp, record: &mut Vec<u8>) {
         put_number(path.len() as u64, record);
