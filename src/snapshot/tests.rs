@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use mirror_core::snapshot::DifferenceKind;
+use mirror_core::{path::TreePath, snapshot::DifferenceKind};
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use tempfile::TempDir;
 
@@ -59,6 +59,24 @@ impl SnapshotFixture {
             let new = self.compare().new;
             if new.unsettled.is_empty() {
                 return new;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Takes a snapshot after these names were touched, as soon as its stamps prove something.
+    fn refresh(&self, names: &[&str]) {
+        let entry = |name: &&str| DirtyPath {
+            path: TreePath::new(name.as_bytes()).unwrap(),
+            scope: Scope::Entry,
+        };
+        let touched = names.iter().map(entry).collect::<Vec<_>>().iter().collect();
+        loop {
+            let new = self.with_source(|source| refresh(source, &touched).unwrap());
+            let is_settled = new.unsettled.is_empty();
+            new.writer.prepare(&Footer::default()).unwrap().commit(&[]).unwrap();
+            if is_settled {
+                return;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -341,22 +359,8 @@ fn a_write_that_nobody_has_reported_stays_a_difference() {
     fs::write(&outside, "written outside of the source").unwrap();
     // The directory is read again, because of another name in it.
     fs::write(fixture.root.join("a/new"), "").unwrap();
-    let touch = |names: &[&str]| loop {
-        let entry = |name: &&str| DirtyPath {
-            path: mirror_core::path::TreePath::new(name.as_bytes()).unwrap(),
-            scope: Scope::Entry,
-        };
-        let touched = names.iter().map(entry).collect::<Vec<_>>().iter().collect();
-        let new = fixture.with_source(|source| refresh(source, &touched).unwrap());
-        let is_settled = new.unsettled.is_empty();
-        new.writer.prepare(&Footer::default()).unwrap().commit(&[]).unwrap();
-        if is_settled {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    touch(&["a/new", "a"]);
+    fixture.refresh(&["a/new", "a"]);
     fixture.expect(&["written /a/two"]);
-    touch(&["a/two"]);
+    fixture.refresh(&["a/two"]);
     fixture.expect(&[]);
 }

@@ -36,6 +36,7 @@ mod pool;
 mod remove;
 mod renames;
 mod state;
+mod tally;
 mod tasks;
 mod temp_file;
 #[cfg(test)]

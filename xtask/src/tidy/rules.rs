@@ -14,7 +14,7 @@ const SYSTEM_FILES: [&str; 2] = ["src/watch/mod.rs", "src/watch/backends.rs"];
 
 /// Test files that may sleep: path, number of calls, reason.
 const ALLOWED_SLEEPS: [(&str, usize, &str); 4] = [
-    ("src/snapshot/tests.rs", 1, "interval between two polls of a condition"),
+    ("src/snapshot/tests.rs", 2, "interval between two polls of a condition"),
     ("tests/live/support/wait.rs", 1, "interval between two polls of a condition"),
     ("tests/process_lifecycle.rs", 1, "interval between two polls of a condition"),
     ("tests/live/lifecycle.rs", 1, "absence of activity takes time to observe"),

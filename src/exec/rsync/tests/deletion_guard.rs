@@ -315,7 +315,7 @@ fn what_a_job_creates_does_not_enlarge_a_share() {
     fixture.stale("d", 12);
     fs::create_dir(fixture.source("d")).unwrap();
     for number in 0..12 {
-        fs::write(fixture.source(&format!("d/new{number}")), "").unwrap();
+        fs::write(fixture.source(format!("d/new{number}")), "").unwrap();
     }
     // 12 of 15, although the target has 27 now.
     assert_eq!(held(&run(batch(&[b"d/"])))[0].total, Some(15));
@@ -340,7 +340,7 @@ fn what_was_deleted_since_a_full_transfer_does_not_count_for_a_share() {
     assert_eq!(run(Work::Batch { paths, observed, renames }), Outcome::Done);
     assert!(!fixture.target("gone").exists());
     for number in 0..15 {
-        fs::remove_file(fixture.source(&format!("left/{number}"))).unwrap();
+        fs::remove_file(fixture.source(format!("left/{number}"))).unwrap();
     }
     // 15 of 22, and not of 123.
     assert_eq!(held(&run(batch(&[b"left/"])))[0].total, Some(22));
