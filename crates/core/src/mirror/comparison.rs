@@ -32,17 +32,14 @@ impl Mirror {
         let differences = match comparison {
             SourceComparison::Differences(differences) => differences,
             SourceComparison::Unknown { reason, written } => {
-                for dirty in written {
-                    let kind = DifferenceKind::Written;
-                    self.mark_difference(&SourceDifference { dirty, kind }, now);
-                }
+                let kind = DifferenceKind::Written;
+                let written = written.into_iter().map(|dirty| SourceDifference { dirty, kind });
+                self.mark_differences(&written.collect::<Vec<_>>(), now);
                 return self.begin_full(reason, now, effects);
             }
         };
         self.first = FirstTransfer::Differences;
-        for difference in &differences {
-            self.mark_difference(difference, now);
-        }
+        self.mark_differences(&differences, now);
         self.recount_restored(now);
         if self.queue.covers_root() {
             let reason = "events of the source were lost meanwhile".into();
@@ -61,6 +58,16 @@ impl Mirror {
         self.first = FirstTransfer::Full;
         self.report(MirrorEvent::Startup(StartupEvent::Full(reason)), effects);
         self.queue.mark_due(&TreePath::root(), Scope::Tree, now);
+    }
+
+    fn mark_differences(&mut self, differences: &[SourceDifference], now: Moment) {
+        // The walk found the names of its time, and some may have been renamed since.
+        if differences.iter().any(|it| it.kind == DifferenceKind::Written) {
+            self.queue.mark_renamed_written(now);
+        }
+        for difference in differences {
+            self.mark_difference(difference, now);
+        }
     }
 
     fn mark_difference(&mut self, difference: &SourceDifference, now: Moment) {

@@ -95,6 +95,29 @@ fn nothing_is_transferred_without_differences() {
     assert!(mirror.take_touched().is_empty());
 }
 
+/// The comparison tells only afterwards that it was written, under its old name.
+#[test]
+fn what_is_renamed_during_the_comparison_counts_as_written() {
+    for (difference, is_written) in [("w:/old", true), ("w:/dir/**", true), ("c:/old", false)] {
+        let mut fleet = with_snapshots();
+        let mut effects = Vec::new();
+        for words in [
+            &["begin"][..],
+            &["covered", "0"],
+            &["0", "mv", "old", "new"],
+            &["compared", "0", difference],
+        ] {
+            effects.clear();
+            send(&mut fleet, words, Moment::ORIGIN, &mut effects);
+        }
+        fleet.advance(Moment::new(Duration::from_secs(1)), &mut effects);
+        let (_, observed) = started_batch(&effects);
+        assert!(observed.renamed_to.covers(&at("/new"), Scope::Entry));
+        let found = observed.written.covers(&at("/new"), Scope::Entry);
+        assert_eq!(found, is_written, "{difference}: {observed:?}");
+    }
+}
+
 /// The first transfer deletes what later ones do not, or the reverse.
 #[test]
 fn a_first_transfer_that_deletes_otherwise_is_not_reduced() {

@@ -57,6 +57,15 @@ impl DirtySet {
         }
     }
 
+    /// Counts everything that was renamed as written: what is known to be written under an old name
+    /// was not known when the rename was observed.
+    pub fn mark_renamed_written(&mut self, now: Moment) {
+        let renamed: Vec<_> = self.observed.renamed_to.iter().collect();
+        for DirtyPath { path, scope } in renamed {
+            self.mark_written(&path, scope, now);
+        }
+    }
+
     /// Bounds the observed changes: with too many, those in a tree are replaced by the tree.
     pub(super) fn bound_observed(&mut self) {
         if self.observed.len() <= self.observed_limit.max(self.limits.paths) {
