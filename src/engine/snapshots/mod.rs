@@ -105,6 +105,8 @@ struct SourceSnapshots {
     /// Time at which the source is to be looked at again.
     wakeup: Option<Moment>,
     health: SnapshotHealth,
+    /// True if it was reported that its held deletions are not stored.
+    are_holds_unstored: bool,
     /// Notes as they are stored, once they were read.
     notes: Option<SourceNotes>,
     /// Time from which notes are to be stored that may have changed: later after a failure.
@@ -219,6 +221,7 @@ impl SourceSnapshots {
             next_write: Moment::ORIGIN,
             wakeup: None,
             health: SnapshotHealth::Good,
+            are_holds_unstored: false,
             notes: None,
             notes_due: None,
         }

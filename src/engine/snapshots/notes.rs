@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    io,
+    io, mem,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
@@ -124,12 +124,28 @@ impl Engine {
         if known.boot == boot {
             syncs.extend(removed);
         }
+        let holds = syncs.iter().any(|sync| !sync.held.is_empty());
         let source = Escaped(path.as_os_str().as_bytes()).to_string();
-        let notes = SourceNotes { source, boot, syncs };
+        let notes = SourceNotes { source: source.clone(), boot, syncs };
         let file = snapshots.state_dir.notes_of(path);
         let retry = now + snapshots.interval.max(RETRY_PAUSE);
-        if let Err(error) = snapshots.source_mut(path).store_notes(&file, notes, retry) {
-            snapshots.report_failure(path, &error);
+        let log = snapshots.log.clone();
+        let state = snapshots.source_mut(path);
+        let stored = state.store_notes(&file, notes, retry);
+        let were_unstored = mem::replace(&mut state.are_holds_unstored, holds && stored.is_err());
+        match stored {
+            Err(error) if holds && !were_unstored => {
+                let file = Escaped(file.as_os_str().as_bytes());
+                log.say(
+                    Category::Warn,
+                    format_args!(
+                        "cannot write {file}: {error}: the next start makes the held deletions of \
+                         {source} if they are within maxDelete"
+                    ),
+                );
+            }
+            Err(error) if !holds => snapshots.report_failure(path, &error),
+            Ok(()) | Err(_) => {}
         }
     }
 

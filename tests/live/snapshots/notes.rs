@@ -16,6 +16,7 @@ in_both_modes!(
     a_lost_file_system_is_protected_without_a_snapshot,
     deletions_that_nobody_has_seen_are_held_over_restarts,
     deletions_that_were_seen_are_held_over_restarts,
+    held_deletions_that_cannot_be_stored_are_reported,
     a_sync_that_is_removed_and_added_by_reloads_continues_as_after_a_restart,
     another_file_system_in_place_of_the_source_waits_for_a_decision,
     a_full_transfer_on_request_accepts_the_present_source,
@@ -140,6 +141,23 @@ fn deletions_that_were_seen_are_held_over_restarts(mode: TransferMode) {
     fs::remove_dir_all(restarts.source.join("a")).unwrap();
     daemon.wait_for_log("deletions");
     restarts.wait_held(&daemon, 10);
+    Restarts::kill(daemon);
+    restarts.check_held(10);
+}
+
+fn held_deletions_that_cannot_be_stored_are_reported(mode: TransferMode) {
+    let mut restarts = Restarts::with_socket(mode);
+    restarts.more = "maxDelete = 50, maxDeleteSeen = 5".into();
+    restarts.fill();
+    let daemon = restarts.start(&[]);
+    let notes = restarts.notes();
+    fs::remove_file(&notes).unwrap();
+    fs::create_dir_all(notes.join("in the way")).unwrap();
+    fs::remove_dir_all(restarts.source.join("a")).unwrap();
+    daemon.wait_for_log("the next start makes the held deletions of");
+    restarts.wait_held(&daemon, 10);
+    fs::remove_dir_all(&notes).unwrap();
+    daemon.wait_until("the held deletions are stored", || notes.is_file());
     Restarts::kill(daemon);
     restarts.check_held(10);
 }
