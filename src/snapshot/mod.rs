@@ -71,7 +71,13 @@ impl StateDir {
         let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
         options.create(true).truncate(false).write(true).custom_flags(flags);
         let lock = options.open(path.join("lock")).map_err(|error| {
-            failed(&format_args!("cannot open its file \"lock\": {error}: remove it"))
+            let is_read_only = error.kind() == io::ErrorKind::ReadOnlyFilesystem;
+            let remedy = if is_read_only {
+                "remount it read-write, or set another directory"
+            } else {
+                "remove it"
+            };
+            failed(&format_args!("cannot open its file \"lock\": {error}: {remedy}"))
         })?;
         match lock.try_lock() {
             Ok(()) => {
