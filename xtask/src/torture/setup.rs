@@ -20,8 +20,9 @@ use crate::bench::{
     sshd::{Sshd, free_port},
 };
 
-/// Number of stable files, more than a burst creates, so that no deletion is held.
-const STABLE_FILES: usize = 600;
+/// Number of stable files, more than several bursts create, so that no deletion is held: a daemon
+/// that is killed again and again may have to delete what more than one of them has left.
+const STABLE_FILES: usize = 1800;
 /// Number of ports to try, in case another process takes one meanwhile.
 const ATTEMPTS: usize = 5;
 
