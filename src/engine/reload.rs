@@ -1,7 +1,7 @@
 //! Configuration reload: compares the new configuration with the running syncs, and replaces the
 //! difference.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Zoned;
 use mirror_core::{
@@ -196,10 +196,19 @@ impl Engine {
         }
         let replacement = |change: &SyncChange| change.replacement(&self.registry, &kept);
         let replacements = changes.iter().map(replacement).collect();
+        let replaced: Vec<_> =
+            changes.iter().map(|change| change.replaced(&self.registry, &kept)).collect();
         self.save_removed_notes(&kept);
         let returning = self.restore_roots(&changes);
         let pauses = self.sync_pauses();
         let ids = self.fleet.replace(replacements, self.now(), effects);
+        let mut successors = BTreeMap::<_, Vec<_>>::new();
+        for (&id, replaced) in ids.iter().zip(replaced) {
+            for old in replaced {
+                successors.entry(old).or_default().push(id);
+            }
+        }
+        self.hand_over_flushes(&successors);
         for (change, id) in changes.into_iter().zip(&ids) {
             match change {
                 SyncChange::Keep(id, name) => self.registry.rename(id, name),

@@ -119,6 +119,18 @@ impl SyncChange {
         }
     }
 
+    /// Returns the mirrors whose flushes wait for this sync if it replaces them.
+    pub(super) fn replaced(
+        &self,
+        registry: &SyncRegistry,
+        kept: &BTreeSet<MirrorId>,
+    ) -> Vec<MirrorId> {
+        let Some(sync) = self.added() else { return Vec::new() };
+        let removed = registry.iter().filter(|(id, _)| !kept.contains(id));
+        let before = removed.filter(|(_, it)| have_like_endpoints(&it.config, sync));
+        before.map(|(id, _)| id).collect()
+    }
+
     pub(super) const fn kept_mirror(&self) -> Option<MirrorId> {
         match self {
             Self::Keep(id, _) | Self::Update(id, _) => Some(*id),
@@ -157,6 +169,12 @@ pub(super) fn endpoints(sync: &SyncConfig) -> SyncEndpoints {
 /// the same target.
 fn have_same_configured_endpoints(one: &SyncConfig, other: &SyncConfig) -> bool {
     (&one.source_as_given, &one.target) == (&other.source_as_given, &other.target)
+}
+
+/// Returns true if both syncs bring the same source to the same target, even if the configured path
+/// of the source has been redirected.
+fn have_like_endpoints(one: &SyncConfig, other: &SyncConfig) -> bool {
+    endpoints(one) == endpoints(other) || have_same_configured_endpoints(one, other)
 }
 
 /// Returns true if the syncs are equal except for the name. A script is never equal: it lives in
@@ -248,10 +266,7 @@ fn addition_of(
     let after = removed.iter().filter(|(_, it)| targets_overlap(&it.config.target, &sync.target));
     // Changes pending in the previous mirror, and changes before the new one is watched, are in no
     // queue. If the path was redirected, the whole tree may differ.
-    let is_before = |it: &SyncConfig| {
-        endpoints(it) == endpoints(sync) || have_same_configured_endpoints(it, sync)
-    };
-    let succeeds = removed.iter().any(|(_, it)| is_before(&it.config));
+    let succeeds = removed.iter().any(|(_, it)| have_like_endpoints(&it.config, sync));
     let settings = match instance.mirror_spec() {
         MirrorSpec::BuiltIn(settings) => {
             let init = settings.init || succeeds;

@@ -14,6 +14,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::Signal;
+
 use crate::support::{FakeRsync, Sandbox, TestDaemon, TransferMode, in_both_modes};
 
 in_both_modes!(
@@ -291,5 +293,39 @@ fn a_flush_of_a_script_waits_for_its_programs() {
         for name in ["a".to_owned(), format!("f{round}")] {
             assert_eq!(fs::read_to_string(target.join(name)).unwrap(), round.to_string());
         }
+    }
+}
+
+#[test]
+fn a_flush_waits_for_the_successors_of_its_syncs_after_sighup() {
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
+    let socket = sandbox.path("control.sock");
+    // A startup function covers what its predecessor has not processed.
+    let copy = "until [ -e @/go ]; do sleep 0.01; done; cp -r ^source/. ^target";
+    for startup in [String::new(), format!("onStartup = '{copy}', ")] {
+        let config = format!(
+            "settings{{ socket = '@/control.sock', nodaemon = true }}\n\
+             sync{{ source = '@/source', target = '@/target', {startup}onCreate = '{copy}' }}"
+        );
+        let go = sandbox.path("go");
+        fs::write(&go, "").unwrap();
+        let daemon = sandbox.daemon().config(&config, 1).args(["-log", "Inotify"]).start();
+        daemon.wait_watched();
+        let flush = || ask(&socket, r#"{"version":1,"command":"flush","timeout":60}"#);
+        assert!(flush().contains(r#""is_complete":true"#));
+        fs::remove_file(&go).unwrap();
+        let name = format!("file{}", startup.len());
+        fs::write(source.join(&name), "content").unwrap();
+        let answer = thread::scope(|scope| {
+            let flushing = scope.spawn(flush);
+            daemon.wait_for_log("Event Create spawns shell");
+            daemon.signal(Signal::HUP);
+            daemon.wait_for_log("begins anew");
+            fs::write(&go, "").unwrap();
+            flushing.join().unwrap()
+        });
+        assert!(answer.contains(r#""is_complete":true"#), "{answer}");
+        assert!(target.join(&name).exists());
     }
 }

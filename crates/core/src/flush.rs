@@ -17,7 +17,7 @@ pub struct FlushRequest {
 }
 
 /// A path of one mirror, with everything below it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlushPath {
     /// The mirror.
     pub mirror: MirrorId,

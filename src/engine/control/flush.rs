@@ -1,6 +1,6 @@
 //! Flushes that wait: first for the watcher, then for the fleet.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, mem, time::Duration};
 
 use mirror_core::{
     flush::{FlushEnd, FlushObstacle, FlushPath, FlushRequest},
@@ -93,6 +93,18 @@ impl Engine {
         self.control.flushes.pending.get_mut(&id)?.request.take().map(Input::Flush)
     }
 
+    /// Lets the flushes of these mirrors wait for their successors.
+    pub(in crate::engine) fn hand_over_flushes(
+        &mut self,
+        successors: &BTreeMap<MirrorId, Vec<MirrorId>>,
+    ) {
+        let pending = self.control.flushes.pending.values_mut();
+        for request in pending.filter_map(|flush| flush.request.as_mut()) {
+            name_successors(request, successors);
+        }
+        self.fleet.hand_over_flushes(successors, self.now());
+    }
+
     /// Answers the flushes whose time is over although the watcher has not caught up.
     pub(in crate::engine) fn end_overdue_flushes(&mut self) {
         let now = self.now();
@@ -144,6 +156,15 @@ impl PendingFlush {
     }
 }
 
+/// Names the successors of these mirrors in a request instead of them.
+fn name_successors(request: &mut FlushRequest, successors: &BTreeMap<MirrorId, Vec<MirrorId>>) {
+    let follow = |path: FlushPath| match successors.get(&path.mirror) {
+        None => vec![path],
+        Some(ids) => ids.iter().map(|&mirror| FlushPath { mirror, ..path.clone() }).collect(),
+    };
+    request.paths = mem::take(&mut request.paths).into_iter().flat_map(follow).collect();
+}
+
 /// Describes an obstacle, as a sentence without a full stop.
 fn describe(obstacle: &FlushObstacle) -> String {
     match obstacle {
@@ -175,5 +196,24 @@ fn describe(obstacle: &FlushObstacle) -> String {
         FlushObstacle::Paused => "the sync is paused".into(),
         FlushObstacle::Removed => "the sync was removed from the configuration".into(),
         FlushObstacle::Exiting => "the daemon is exiting".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mirror_core::path::TreePath;
+
+    use super::*;
+
+    #[test]
+    fn a_request_that_waits_for_the_watcher_follows_a_reload() {
+        let path = |mirror| FlushPath { mirror: MirrorId(mirror), path: TreePath::root() };
+        let mut request =
+            FlushRequest { id: 1, paths: vec![path(0), path(1), path(2)], until: None };
+        let successors = [(0, vec![3]), (1, vec![4, 5])];
+        let successors = successors
+            .map(|(old, new)| (MirrorId(old), new.into_iter().map(MirrorId).collect::<Vec<_>>()));
+        name_successors(&mut request, &successors.into());
+        assert_eq!(request.paths, [path(3), path(4), path(5), path(2)]);
     }
 }

@@ -109,9 +109,9 @@ impl Fleet {
         }
     }
 
-    /// Lets the flushes wait for the successors of these mirrors, which inherit what they have not
-    /// transferred.
-    pub(super) fn hand_over_flushes(
+    /// Lets the flushes of these mirrors, which were just [replaced](Self::replace), wait for the
+    /// mirrors that bring the same source to the same target now.
+    pub fn hand_over_flushes(
         &mut self,
         successors: &BTreeMap<MirrorId, Vec<MirrorId>>,
         now: Moment,

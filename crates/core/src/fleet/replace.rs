@@ -81,7 +81,6 @@ impl Fleet {
         let mut previous: BTreeMap<_, _> = previous.into_iter().map(|it| (it.id(), it)).collect();
         let mut mirrors = Vec::with_capacity(replacements.len());
         let mut added = Vec::new();
-        let mut successors = BTreeMap::<_, Vec<_>>::new();
         // Sent last, because they need the watches.
         let mut lists = Vec::new();
         for replacement in replacements {
@@ -100,7 +99,6 @@ impl Fleet {
                     if let Some(old) = predecessor.and_then(|id| previous.get(&id)) {
                         mirror.inherit(old, now, &mut lists);
                         self.handover.add(old.id(), mirror.id());
-                        successors.entry(old.id()).or_default().push(mirror.id());
                     }
                     added.push((mirror.id(), after));
                     mirrors.push(mirror);
@@ -124,7 +122,6 @@ impl Fleet {
             }
         }
         effects.extend(lists);
-        self.hand_over_flushes(&successors, now);
         self.retry_now(now, effects);
         ids
     }
