@@ -38,6 +38,22 @@ pub fn with_slash(target: &OsStr) -> OsString {
     OsString::from_vec(bytes)
 }
 
+/// Returns one spelling for all spellings of a target that differ in repeated slashes, `.` and the
+/// slash at the end.
+#[must_use]
+pub fn uniform_spelling(target: &OsStr) -> OsString {
+    let target = with_slash(target).into_vec();
+    let (scheme, path) =
+        target.split_at(target.len() - strip_url(&target).map_or(target.len(), <[u8]>::len));
+    let mut spelling = scheme.to_vec();
+    for (number, part) in path.split_inclusive(|byte| *byte == b'/').enumerate() {
+        if number == 0 || !matches!(part, b"/" | b"./") {
+            spelling.extend_from_slice(part);
+        }
+    }
+    OsString::from_vec(spelling)
+}
+
 /// Forbidden relation of a target to its source or to the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetConflict {
@@ -159,6 +175,26 @@ mod tests {
             ("host::mod", "host::mod/"),
         ] {
             assert_eq!(with_slash(OsStr::new(given)), expected, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn spellings_of_a_target_are_recognized() {
+        for (given, expected) in [
+            ("/a/b", "/a/b/"),
+            ("//a//b/./", "/a/b/"),
+            ("/./a/b/.", "/a/b/"),
+            ("host:", "host:"),
+            ("host:a//b", "host:a/b/"),
+            ("host:/a", "host:/a/"),
+            ("host::mod//a", "host::mod/a/"),
+            ("rsync://host/mod//a", "rsync://host/mod/a/"),
+        ] {
+            assert_eq!(uniform_spelling(OsStr::new(given)), expected, "{given:?}");
+        }
+        for (one, other) in [("/a/b", "/a/c"), ("/a", "a"), ("host:a", "host:/a"), ("/a/..", "/a")]
+        {
+            assert_ne!(uniform_spelling(OsStr::new(one)), uniform_spelling(OsStr::new(other)));
         }
     }
 

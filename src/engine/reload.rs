@@ -9,6 +9,7 @@ use mirror_core::{
     fs_event::MirrorId,
     input::{Input, Signal},
     job::HeldDeletions,
+    plan::options::DeletePolicy,
 };
 
 use super::{
@@ -172,7 +173,9 @@ impl Engine {
                 snapshots.restore_source(instance);
             }
             let added = endpoints(&instance.config);
-            let was_there = self.registry.iter().any(|(_, it)| endpoints(&it.config) == added);
+            let was_there = self.registry.iter().any(|(_, it)| {
+                endpoints(&it.config) == added && it.config.delete != DeletePolicy::Never
+            });
             if was_there { Vec::new() } else { snapshots.held(instance) }
         };
         changes.iter().map(&mut restore).collect()

@@ -81,7 +81,7 @@ pub(super) struct SyncInstance {
     /// True if its source has snapshots.
     pub(super) has_snapshots: bool,
     /// Hash of its settings for these, as they were loaded.
-    settings_hash: String,
+    pub(super) settings_hash: String,
 }
 
 impl SyncInstance {

@@ -101,6 +101,13 @@ impl StateDir {
         self.file_of(source, "notes")
     }
 
+    /// Returns the paths of the notes on all sources: none if the directory can't be read.
+    pub(crate) fn all_notes(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        paths.filter(|path| path.extension().is_some_and(|it| it == "notes")).collect()
+    }
+
     fn file_of(&self, source: &Path, suffix: &str) -> PathBuf {
         let name = text_hash(source.as_os_str().as_bytes());
         self.path.join(name).with_extension(suffix)

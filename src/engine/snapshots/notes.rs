@@ -13,6 +13,7 @@ use mirror_core::{
     fs_event::MirrorId,
     job::{DirtyPath, HeldDeletions, HoldReason},
     path::{Escaped, TreePath},
+    plan::options::DeletePolicy,
     snapshot::{DifferenceKind, SourceDifference},
     time::Moment,
 };
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{RETRY_PAUSE, Snapshots, SourceSnapshots};
 use crate::{
+    config::target_path::uniform_spelling,
     engine::{Engine, sync::SyncInstance},
     exec::source_root::SourceNote,
     hex,
@@ -41,11 +43,24 @@ pub(super) struct SourceNotes {
 /// Notes on one sync of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct SyncNote {
-    /// Name of the target.
-    target: String,
+    #[serde(flatten)]
+    sync: NotedSync,
     source: SourceNote,
     #[serde(default)]
     held: Vec<HeldNote>,
+}
+
+/// Sync of a source, recognized by its settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct NotedSync {
+    /// Target, in a [uniform spelling](uniform_spelling).
+    target: String,
+    /// Hash of the settings: several syncs can share a target, each with its own filter.
+    #[serde(default)]
+    settings: String,
+    /// Configured path of the source, which can be a link.
+    #[serde(default)]
+    given: String,
 }
 
 /// Held deletions: see [`HeldDeletions`].
@@ -113,17 +128,15 @@ impl Engine {
 
     /// Stores the notes on a source, if they have changed.
     fn save_notes(&mut self, path: &Path, now: Moment) {
-        let mut syncs: Vec<_> =
-            self.members_of(path).filter_map(|(id, _)| self.sync_note(id)).collect();
         let Some(snapshots) = &mut self.snapshots else { return };
         let boot = snapshots.boot.clone();
-        // Those on syncs that a reload has removed.
-        let known = snapshots.notes(path);
-        let is_removed = |it: &&SyncNote| syncs.iter().all(|sync| sync.target != it.target);
-        let removed: Vec<_> = known.syncs.iter().filter(is_removed).cloned().collect();
+        let known = snapshots.notes(path).clone();
+        let members = self.members_of(path);
+        let mut syncs: Vec<_> = members.filter_map(|(id, _)| self.sync_note(id, &known)).collect();
         if known.boot == boot {
-            syncs.extend(removed);
+            syncs.extend(known.without(&syncs));
         }
+        let Some(snapshots) = &mut self.snapshots else { return };
         let holds = syncs.iter().any(|sync| !sync.held.is_empty());
         let source = Escaped(path.as_os_str().as_bytes()).to_string();
         let notes = SourceNotes { source: source.clone(), boot, syncs };
@@ -165,14 +178,55 @@ impl Engine {
         }
     }
 
-    fn sync_note(&self, id: MirrorId) -> Option<SyncNote> {
+    /// Returns the note on a sync, given those that are stored.
+    fn sync_note(&self, id: MirrorId, known: &SourceNotes) -> Option<SyncNote> {
         let instance = self.registry.get(id)?;
         let mirror = self.fleet.member(id).and_then(Member::built_in)?;
-        Some(SyncNote {
-            target: instance.target_text(),
-            source: instance.source.note(),
-            held: mirror.held().map(HeldNote::new).collect(),
-        })
+        let sync = NotedSync::new(instance);
+        let held = if deletes(instance) {
+            mirror.held().map(HeldNote::new).collect()
+        } else {
+            // Nobody has decided.
+            known.of(&sync).into_iter().flat_map(|note| note.held.clone()).collect()
+        };
+        Some(SyncNote { sync, source: instance.source.note(), held })
+    }
+}
+
+/// Returns true if the sync can make, and so hold, deletions.
+fn deletes(instance: &SyncInstance) -> bool {
+    instance.config.delete != DeletePolicy::Never
+}
+
+impl NotedSync {
+    fn new(instance: &SyncInstance) -> Self {
+        let SyncInstance { config, settings_hash, .. } = instance;
+        Self {
+            target: Escaped(uniform_spelling(&config.target).as_bytes()).to_string(),
+            settings: settings_hash.clone(),
+            given: Escaped(config.source_as_given.as_os_str().as_bytes()).to_string(),
+        }
+    }
+}
+
+impl SourceNotes {
+    /// Returns the notes on a sync. If none has its settings, those on all syncs with its target:
+    /// rather hold too much than forget what a person was told.
+    fn of(&self, sync: &NotedSync) -> Vec<&SyncNote> {
+        let of_target: Vec<_> =
+            self.syncs.iter().filter(|note| note.sync.target == sync.target).collect();
+        let is_same = |note: &&&SyncNote| note.sync.settings == sync.settings;
+        of_target.iter().find(is_same).map_or(of_target.clone(), |note| vec![*note])
+    }
+
+    /// Returns the notes on syncs that are none of the present ones, since a reload has removed
+    /// them. Where their target has another sync, only held deletions are left of them.
+    fn without(self, present: &[SyncNote]) -> Vec<SyncNote> {
+        let is_removed = |note: &SyncNote| {
+            let mut of_target = present.iter().filter(|it| it.sync.target == note.sync.target);
+            of_target.all(|it| it.sync.settings != note.sync.settings && !note.held.is_empty())
+        };
+        self.syncs.into_iter().filter(is_removed).collect()
     }
 }
 
@@ -198,28 +252,31 @@ impl SourceSnapshots {
 impl Snapshots {
     /// Continues with the identity of a source that was noted for this sync.
     pub(in crate::engine) fn restore_source(&mut self, instance: &SyncInstance) {
-        let boot = self.boot.clone();
-        if let Some((note, noted_at)) = self.sync_note(instance) {
-            instance.source.restore(&note.source, *noted_at == boot);
-        }
-    }
-
-    /// Returns the held deletions that were noted for this sync.
-    pub(in crate::engine) fn held(&mut self, instance: &SyncInstance) -> Vec<HeldDeletions> {
-        let note = self.sync_note(instance);
-        let held = note.into_iter().flat_map(|(note, _)| &note.held);
-        held.filter_map(HeldNote::deletions).collect()
-    }
-
-    /// Returns the note on a sync, and the boot in which it was written.
-    fn sync_note(&mut self, instance: &SyncInstance) -> Option<(&SyncNote, &String)> {
         if !instance.has_snapshots {
-            return None;
+            return;
         }
+        let boot = self.boot.clone();
         let notes = self.notes(instance.source.path());
-        let target = instance.target_text();
-        let note = notes.syncs.iter().find(|it| it.target == target)?;
-        Some((note, &notes.boot))
+        if let Some(note) = notes.of(&NotedSync::new(instance)).first() {
+            instance.source.restore(&note.source, notes.boot == boot);
+        }
+    }
+
+    /// Returns the held deletions that were noted for this sync. If the configured path of its
+    /// source has led elsewhere, it is those that were noted there.
+    pub(in crate::engine) fn held(&mut self, instance: &SyncInstance) -> Vec<HeldDeletions> {
+        if !instance.has_snapshots || !deletes(instance) {
+            return Vec::new();
+        }
+        let sync = NotedSync::new(instance);
+        let mut noted = self.notes(instance.source.path()).of(&sync).into_iter().peekable();
+        if noted.peek().is_some() {
+            return noted.flat_map(SyncNote::held).collect();
+        }
+        let read = |path: &PathBuf| read_notes::<SourceNotes>(path).ok().flatten();
+        let others: Vec<_> = self.state_dir.all_notes().iter().filter_map(read).collect();
+        let is_it = |note: &&SyncNote| note.sync.given == sync.given;
+        others.iter().flat_map(|it| it.of(&sync)).filter(is_it).flat_map(SyncNote::held).collect()
     }
 
     /// Returns the notes of the last run on a source. If they can't be used, which is logged, there
@@ -237,6 +294,12 @@ impl Snapshots {
             SourceNotes::default()
         };
         self.source_mut(path).notes.get_or_insert_with(read)
+    }
+}
+
+impl SyncNote {
+    fn held(&self) -> impl Iterator<Item = HeldDeletions> {
+        self.held.iter().filter_map(HeldNote::deletions)
     }
 }
 

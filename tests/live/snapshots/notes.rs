@@ -1,6 +1,6 @@
 //! Decisions of a person, made or still to be made, over a restart.
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command};
 
 use super::{NOTHING, Restarts};
 use crate::{
@@ -17,6 +17,10 @@ in_both_modes!(
     deletions_that_nobody_has_seen_are_held_over_restarts,
     deletions_that_were_seen_are_held_over_restarts,
     held_deletions_that_cannot_be_stored_are_reported,
+    held_deletions_survive_another_spelling_of_the_target,
+    held_deletions_survive_a_redirected_source,
+    held_deletions_survive_a_run_that_deletes_nothing,
+    held_deletions_of_syncs_with_one_target_are_kept_apart,
     a_sync_that_is_removed_and_added_by_reloads_continues_as_after_a_restart,
     another_file_system_in_place_of_the_source_waits_for_a_decision,
     a_full_transfer_on_request_accepts_the_present_source,
@@ -160,6 +164,127 @@ fn held_deletions_that_cannot_be_stored_are_reported(mode: TransferMode) {
     daemon.wait_until("the held deletions are stored", || notes.is_file());
     Restarts::kill(daemon);
     restarts.check_held(10);
+}
+
+/// Settings with which deletions that were seen are held, but not those that nobody has seen.
+const LIMITS: &str = "maxDelete = 50, maxDeleteSeen = 5";
+
+/// Deletes a directory of the source, and waits until this is held.
+fn hold(restarts: &Restarts, daemon: &TestDaemon) {
+    fs::remove_dir_all(restarts.source.join("a")).unwrap();
+    restarts.wait_held(daemon, 10);
+}
+
+fn held_deletions_survive_another_spelling_of_the_target(mode: TransferMode) {
+    let mut restarts = Restarts::with_socket(mode);
+    restarts.more = LIMITS.into();
+    restarts.fill();
+    let daemon = restarts.start(&[]);
+    hold(&restarts, &daemon);
+    let kind = mode.option().trim_start_matches('-');
+    let at = |target: &str| {
+        format!("default.{kind}, source = '@/source', target = '@/{target}', {LIMITS}")
+    };
+    restarts.remote = Some(at("served/./target//"));
+    restarts.sandbox.write_config(&restarts.config());
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait_for_log("is new and begins");
+    restarts.ctl(&["flush", "--timeout", "5"]);
+    restarts.wait_held(&daemon, 10);
+    Restarts::end(daemon);
+    restarts.remote = Some(at("served//target"));
+    restarts.check_held(10);
+}
+
+fn held_deletions_survive_a_redirected_source(mode: TransferMode) {
+    let mut restarts = Restarts::with_socket(mode);
+    let kind = mode.option().trim_start_matches('-');
+    let sync = format!("source = '@/current', target = '@/served/target', {LIMITS}");
+    restarts.remote = Some(format!("default.{kind}, {sync}"));
+    let link = restarts.sandbox.path("current");
+    symlink(&restarts.source, &link).unwrap();
+    restarts.fill();
+    let daemon = restarts.start(&[]);
+    hold(&restarts, &daemon);
+    // Another release of the same tree.
+    let redirect = |name: &str| {
+        let release = restarts.sandbox.path(name);
+        let copied = Command::new("cp").arg("-a").arg(&restarts.source).arg(&release).status();
+        assert!(copied.unwrap().success());
+        let new = restarts.sandbox.path("new");
+        symlink(&release, &new).unwrap();
+        fs::rename(&new, &link).unwrap();
+    };
+    redirect("second");
+    daemon.wait_for_log("begins anew");
+    restarts.ctl(&["flush", "--timeout", "5"]);
+    restarts.wait_held(&daemon, 10);
+    Restarts::end(daemon);
+    redirect("third");
+    restarts.check_held(10);
+}
+
+fn held_deletions_survive_a_run_that_deletes_nothing(mode: TransferMode) {
+    let mut restarts = Restarts::with_socket(mode);
+    restarts.more = LIMITS.into();
+    restarts.fill();
+    let daemon = restarts.start(&[]);
+    hold(&restarts, &daemon);
+    Restarts::end(daemon);
+    for delete in ["false", "'running'"] {
+        restarts.more = format!("{LIMITS}, delete = {delete}");
+        let daemon = restarts.start(&[]);
+        fs::write(restarts.source.join(format!("more{delete}")), "").unwrap();
+        restarts.ctl(&["flush", "--timeout", "5"]);
+        assert!(restarts.target.join("a/file0").exists());
+        // A reload can bring them back, too.
+        restarts.more = LIMITS.into();
+        restarts.sandbox.write_config(&restarts.config());
+        daemon.signal(rustix::process::Signal::HUP);
+        daemon.wait_for_log("begins anew");
+        restarts.ctl(&["flush", "--timeout", "5"]);
+        restarts.wait_held(&daemon, 10);
+        assert!(restarts.target.join("a/file0").exists());
+        Restarts::end(daemon);
+        restarts.more = format!("{LIMITS}, delete = {delete}");
+        Restarts::end(restarts.start(&[]));
+    }
+    restarts.more = LIMITS.into();
+    restarts.check_held(10);
+}
+
+fn held_deletions_of_syncs_with_one_target_are_kept_apart(mode: TransferMode) {
+    let restarts = Restarts::with_socket(mode);
+    let kind = mode.option().trim_start_matches('-');
+    let sync = |name: &str, exclude: &str| {
+        format!(
+            "sync{{ default.{kind}, name = '{name}', source = '@/source', \
+             target = '@/served/target', exclude = {{ '{exclude}' }}, {LIMITS} }}"
+        )
+    };
+    let settings = restarts.config();
+    let (settings, _) = settings.split_once('\n').unwrap();
+    let config = format!("{settings}\n{}\n{}", sync("rest", "a"), sync("a", "c"));
+    let start = || restarts.sandbox.daemon().config(&config, 2).start();
+    let daemon = start();
+    daemon.wait_live();
+    daemon.wait_mirrored(mode, &restarts.source, &restarts.target);
+    fs::remove_dir_all(restarts.source.join("a")).unwrap();
+    let held = || {
+        let status = restarts.ctl(&["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        [0, 1].map(|sync| status["syncs"][sync]["held"][0]["count"].as_u64().unwrap_or_default())
+    };
+    daemon.wait_until("one of them holds", || held() == [0, 10]);
+    Restarts::end(daemon);
+    for _ in 0..2 {
+        let daemon = start();
+        daemon.wait_live();
+        restarts.ctl(&["flush", "--timeout", "5"]);
+        daemon.wait_until("the same one holds", || held() == [0, 10]);
+        assert!(restarts.target.join("a/file0").exists());
+        Restarts::kill(daemon);
+    }
 }
 
 fn a_sync_that_is_removed_and_added_by_reloads_continues_as_after_a_restart(mode: TransferMode) {

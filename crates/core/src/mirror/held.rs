@@ -58,7 +58,14 @@ impl Mirror {
         effects: &mut Vec<Effect>,
     ) {
         // A job that deletes nothing has counted nothing.
-        if self.deletes_at_startup_only() && purpose != JobPurpose::Startup {
+        let delete = self.settings.delete;
+        let (at_startup, running) = (TransferPhase::Startup, TransferPhase::Running);
+        let has_counted = match purpose {
+            JobPurpose::Startup => delete.applies(at_startup),
+            JobPurpose::Full | JobPurpose::Changes => delete.applies(running),
+            JobPurpose::Obsolete => delete.applies(at_startup) && delete.applies(running),
+        };
+        if !has_counted {
             return;
         }
         let CountedPaths { paths, mut held } = counted;

@@ -131,17 +131,21 @@ fn a_first_transfer_that_deletes_otherwise_is_not_reduced() {
     }
 }
 
-#[test]
-fn restored_deletions_are_held_until_they_are_counted_again() {
-    let mut fleet = with_snapshots();
-    let mirror = fleet.mirror_mut(MirrorId(0)).unwrap();
-    let held = HeldDeletions {
+fn noted_deletions() -> HeldDeletions {
+    HeldDeletions {
         paths: vec![DirtyPath { path: at("d"), scope: Scope::Tree }],
         count: 20,
         total: Some(30),
         names: vec![at("d/a")],
         reason: HoldReason::Observed,
-    };
+    }
+}
+
+#[test]
+fn restored_deletions_are_held_until_they_are_counted_again() {
+    let mut fleet = with_snapshots();
+    let mirror = fleet.mirror_mut(MirrorId(0)).unwrap();
+    let held = noted_deletions();
     mirror.restore_held(vec![held.clone()]);
     assert_eq!(mirror.held().collect::<Vec<_>>(), [&held]);
     let mut effects = Vec::new();
@@ -153,6 +157,22 @@ fn restored_deletions_are_held_until_they_are_counted_again() {
         fleet,
         "0 compared 0                     -> reduced to 1, start 0 /d/**
          9 job 0 held 20 /d               -> 20 held, StartupFinished",
+    );
+}
+
+#[test]
+fn a_startup_that_deletes_nothing_keeps_restored_deletions() {
+    let settings = MirrorSettings { delete: DeletePolicy::Running, ..settings(Insist::Yes) };
+    let mut fleet = Fleet::new(vec![settings], FleetLimits::default());
+    fleet.mirror_mut(MirrorId(0)).unwrap().restore_held(vec![noted_deletions()]);
+    play(
+        fleet,
+        "0 begin                          -> cover 0
+         0 covered 0                      -> start 0 all
+         9 job 0 done                     -> StartupFinished
+         10 0 rm d/a                      ->
+         1000                             -> start 0 /d/**
+         1001 job 1 done                  -> nothing held, BatchFinished",
     );
 }
 
