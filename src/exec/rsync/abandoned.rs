@@ -1,7 +1,8 @@
 //! Temporary files that an rsync has left on a local target.
 //!
-//! The receiving process removes its temporary file at its end, unless it is killed. No later list
-//! of paths names that file, so it would stay until the next full transfer.
+//! The receiving process removes its temporary file at its end, unless it is killed or the file
+//! system has become read-only. No later list of paths names that file, so it would stay until the
+//! next full transfer.
 
 use std::{
     io,
@@ -22,7 +23,7 @@ use crate::exec::{lock, lookup::may_exist};
 /// Tolerated inaccuracy of the times of files.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
-/// The paths of calls that have not come to their end.
+/// The paths of calls that may have left temporary files.
 #[derive(Debug, Default)]
 pub(super) struct AbandonedFiles {
     calls: Mutex<Option<AbandonedCalls>>,
@@ -44,13 +45,14 @@ impl AbandonedFiles {
     }
 
     /// Removes the temporary files of earlier calls, all of whose processes have ended. Returns
-    /// their paths.
+    /// their paths. What can't be removed is tried again the next time.
     pub(super) fn remove(&self, source: &Dir, target: &Dir) -> Vec<TreePath> {
-        let Some(AbandonedCalls { since, paths }) = lock(&self.calls).take() else {
+        let Some(AbandonedCalls { since: first, paths }) = lock(&self.calls).take() else {
             return Vec::new();
         };
-        let since = since.checked_sub(CLOCK_TOLERANCE).unwrap_or(UNIX_EPOCH);
-        let mut search = AbandonedSearch { source, target, since, removed: Vec::new() };
+        let since = first.checked_sub(CLOCK_TOLERANCE).unwrap_or(UNIX_EPOCH);
+        let (removed, kept) = (Vec::new(), Vec::new());
+        let mut search = AbandonedSearch { source, target, since, removed, kept };
         let directory = |dirty: DirtyPath| match dirty.scope {
             Scope::Entry => Some((dirty.path.parent()?, Scope::Entry)),
             Scope::Tree => Some((dirty.path, Scope::Tree)),
@@ -65,6 +67,10 @@ impl AbandonedFiles {
                 pending.extend(inner.into_iter().map(|path| (path, Scope::Tree)));
             }
         }
+        if !search.kept.is_empty() {
+            let entry = |path| DirtyPath { path, scope: Scope::Entry };
+            self.note(first, search.kept.into_iter().map(entry));
+        }
         search.removed
     }
 }
@@ -75,6 +81,7 @@ struct AbandonedSearch<'a> {
     target: &'a Dir,
     since: SystemTime,
     removed: Vec<TreePath>,
+    kept: Vec<TreePath>,
 }
 
 impl AbandonedSearch<'_> {
@@ -94,9 +101,11 @@ impl AbandonedSearch<'_> {
             let name = file.name().unwrap_or_default();
             if self.is_abandoned(&file)
                 && directory.stat(name).is_ok_and(|stat| changed_since(&stat, self.since))
-                && unlinkat(&directory, name, AtFlags::empty()).is_ok()
             {
-                self.removed.push(file);
+                match unlinkat(&directory, name, AtFlags::empty()) {
+                    Ok(()) => self.removed.push(file),
+                    Err(_) => self.kept.push(file),
+                }
             }
         }
         Ok(inner)

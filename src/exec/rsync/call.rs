@@ -136,7 +136,7 @@ impl RsyncRun<'_> {
                 self.executor.log.say(Category::Warn, text);
             }
         };
-        self.note_abandoned(&end, call_paths);
+        self.note_abandoned(&end, &report, call_paths);
         self.count_changes(call, &report);
         self.executor.state.target_identity.check_path()?;
         self.executor.stall_limit.record(&end);

@@ -16,7 +16,9 @@ use mirror_core::{
 };
 use mirror_platform::dir::Dir;
 
-use super::{RsyncExecutor, call_paths::CallPaths, link_groups::LinkGroups};
+use super::{
+    RsyncExecutor, call_paths::CallPaths, call_report::CallReport, link_groups::LinkGroups,
+};
 use crate::{
     exec::{
         direct::ignores_case,
@@ -26,9 +28,13 @@ use crate::{
     report::{Category, ShownProgress},
 };
 
-/// The exit codes of an rsync whose processes came to their end: success, partial transfers,
-/// vanished files, and the limit of deletions.
-const FINISHED: [i32; 4] = [0, 23, 24, 25];
+/// The exit codes of an rsync whose processes came to their end: success, vanished files, and the
+/// limit of deletions.
+const FINISHED: [i32; 3] = [0, 24, 25];
+
+/// The exit code of an rsync that could not transfer some files: it may have been unable to remove
+/// its temporary files as well, such as on a file system that has become read-only.
+const PARTIAL: i32 = 23;
 
 /// A running job.
 pub(super) struct RsyncRun<'a> {
@@ -133,8 +139,7 @@ impl<'a> RsyncRun<'a> {
     pub(super) fn remove_abandoned(&self) {
         let Some(target) = self.target() else { return };
         for path in self.executor.state.abandoned.remove(self.root, target) {
-            let text =
-                format_args!("removed the temporary file {path} of an rsync that was killed");
+            let text = format_args!("removed the temporary file {path} that an rsync has left");
             self.executor.log.say(Category::Debug("Exec"), text);
         }
     }
@@ -163,10 +168,24 @@ impl<'a> RsyncRun<'a> {
     }
 
     /// Notes that a call may have left a temporary file.
-    pub(super) fn note_abandoned(&self, end: &ProcessExit, call_paths: CallPaths<'_>) {
+    pub(super) fn note_abandoned(
+        &self,
+        end: &ProcessExit,
+        report: &CallReport,
+        call_paths: CallPaths<'_>,
+    ) {
         let is_finished = matches!(end, ProcessExit::Exited(code) if FINISHED.contains(code));
-        if !is_finished && self.target().is_some() {
-            self.executor.state.abandoned.note(self.started, call_paths.dirty_paths());
+        if is_finished || self.target().is_none() {
+            return;
+        }
+        let abandoned = &self.executor.state.abandoned;
+        let failed = report.attributed_failures(None);
+        if matches!(end, ProcessExit::Exited(PARTIAL)) && !failed.is_empty() {
+            let entry =
+                |(dirty, _): (DirtyPath, Failure)| DirtyPath { scope: Scope::Entry, ..dirty };
+            abandoned.note(self.started, failed.into_iter().map(entry));
+        } else {
+            abandoned.note(self.started, call_paths.dirty_paths());
         }
     }
 

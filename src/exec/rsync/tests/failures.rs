@@ -302,6 +302,30 @@ fn temporary_files_of_a_killed_receiver_are_removed() {
     }
 }
 
+/// As on a file system that has become read-only: rsync could not rename its file, nor remove it.
+#[test]
+fn temporary_files_of_a_partial_transfer_are_removed() {
+    let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
+    for name in ["a", "d/b"] {
+        fs::create_dir_all(fixture.source(name).parent().unwrap()).unwrap();
+        fs::create_dir_all(fixture.target(name).parent().unwrap()).unwrap();
+        fs::write(fixture.source(name), name).unwrap();
+    }
+    fixture.use_script(
+        "cd \"$PLACE/dst\"; touch .a.abcDEF d/.b.ghiJK1;
+         echo \"rsync: [receiver] rename \\\"$PLACE/dst/.a.abcDEF\\\" -> \\\"a\\\": \
+         Read-only file system (30)\" >&2; exit 23",
+    );
+    let executor = fixture.executor();
+    let run = || executor.run(&mut job(batch(&[b"a", b"d/b"])), &CancelToken::default());
+    assert!(failed_paths(&run()).contains(&"/a Entry".into()));
+    fixture.use_script("exec rsync \"$@\"");
+    assert_eq!(run(), Outcome::Done);
+    assert!(!fixture.target(".a.abcDEF").exists());
+    // Only what rsync names is looked at.
+    assert!(fixture.target("d/.b.ghiJK1").exists());
+}
+
 #[test]
 fn vanished_files_are_retried() {
     let mut fixture = RsyncFixture::new();
