@@ -346,6 +346,16 @@ fn log_source_event(log: &Log, instance: &SyncInstance, event: &SourceEvent) {
                 format_args!("source {source} is back: full transfer ({name})"),
             );
         }
+        SourceEvent::Silent => {
+            let text = format!(
+                "source {source} does not answer: changes are found when its server or its FUSE \
+                 program does ({name})"
+            );
+            log.say(Category::Warn, text);
+        }
+        SourceEvent::Answers => {
+            log.say(Category::Normal, format_args!("source {source} answers again ({name})"));
+        }
     }
 }
 

@@ -1,11 +1,14 @@
 //! Handling of messages: they become inputs of the fleet.
 
+use std::path::Path;
+
 use mirror_core::{
     effect::Effect,
+    fs_event::MirrorId,
     input::{Input, ScriptInput, Signal},
 };
 
-use super::{Engine, Message};
+use super::{Engine, Message, sync::SyncInstance};
 use crate::{report::Category, script::CallContext, watch::WatchMessage};
 
 impl Engine {
@@ -66,12 +69,24 @@ impl Engine {
         for message in messages {
             if let WatchMessage::RootRepointed(mirror) = message {
                 changed.push(mirror);
+            } else if let WatchMessage::SourceAnswers(source, answers) = message {
+                self.note_answers(&source, answers, effects);
             } else if let Some(input) = self.translate(message) {
                 self.handle_input(input, effects);
             }
         }
         if !changed.is_empty() {
             self.update_sources(&changed, effects);
+        }
+    }
+
+    /// Notes that the syncs of a source may not know its changes, or do again.
+    fn note_answers(&mut self, source: &Path, answers: bool, effects: &mut Vec<Effect>) {
+        self.touch_status();
+        let of_source = |(_, sync): &(MirrorId, &SyncInstance)| sync.source.path() == source;
+        let mirrors = self.registry.iter().filter(of_source).map(|(id, _)| id);
+        for mirror in mirrors.collect::<Vec<_>>() {
+            self.handle_input(Input::SourceAnswers(mirror, answers), effects);
         }
     }
 
@@ -90,7 +105,7 @@ impl Engine {
             WatchMessage::CannotCover { mirror, why } => {
                 Some(Input::CannotCover { mirror, reason: why })
             }
-            WatchMessage::RootRepointed(_) => None,
+            WatchMessage::RootRepointed(_) | WatchMessage::SourceAnswers(..) => None,
             WatchMessage::Barrier(id) if self.snapshot_barrier_passed(id) => None,
             WatchMessage::Barrier(id) => self.barrier_passed(id),
             WatchMessage::Listed(inventory) => {

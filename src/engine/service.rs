@@ -243,10 +243,11 @@ impl SyncSummary {
     }
 
     fn of(member: &Member) -> Self {
-        match member.source().availability() {
-            Availability::Covering => return Self::SettingUp,
-            Availability::Gone { .. } => return Self::SourceGone,
-            Availability::Covered => {}
+        if member.source().why_unavailable().is_some() {
+            return Self::SourceGone;
+        }
+        if *member.source().availability() == Availability::Covering {
+            return Self::SettingUp;
         }
         match member {
             Member::BuiltIn(mirror) => Self::of_mirror(mirror),

@@ -1,6 +1,6 @@
 //! List of messages to the engine, which takes them all at once.
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{collections::BTreeMap, path::PathBuf, sync::Mutex};
 
 use mirror_core::{
     fs_event::{FsEvent, FsEventKind, MirrorId},
@@ -41,6 +41,8 @@ pub(crate) enum WatchMessage {
     /// Answer to [`Watcher::barrier`](super::Watcher::barrier): everything that happened before the
     /// request was reported.
     Barrier(u64),
+    /// This source, or a mount in it, does not answer its poller for some time, or does again.
+    SourceAnswers(PathBuf, bool),
 }
 
 /// Bounded list of messages.

@@ -6,7 +6,13 @@
 use std::{
     collections::HashMap,
     hash::BuildHasher,
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender},
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -21,6 +27,9 @@ const MIN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A round may take one part in this many of the time.
 const LOAD_DIVISOR: u32 = 20;
+
+/// Time without an answer after which a source counts as silent.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// Command to the polling thread, which exits when all senders are gone.
 #[derive(Debug)]
@@ -50,6 +59,15 @@ pub(super) enum PollReport {
 pub(super) struct Poller {
     subtrees: Vec<PolledSubtree>,
     hasher: DefaultHashBuilder,
+    progress: Arc<PollProgress>,
+}
+
+/// Progress of a polling thread.
+#[derive(Debug, Default)]
+struct PollProgress {
+    is_reading: AtomicBool,
+    /// Number of answers so far.
+    answers: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -59,9 +77,20 @@ struct PolledSubtree {
     fingerprints: HashMap<TreePath, u64>,
 }
 
-/// Polls as commanded, until `commands` has no sender any more. Passes the reports to `report`.
-pub(super) fn run(commands: &Receiver<PollCommand>, report: impl Fn(Vec<PollReport>)) {
-    let mut poller = Poller::default();
+/// Polls as commanded, until `commands` has no sender any more. Passes the reports to `report`, and
+/// tells `turns` of each beginning and end of reading.
+fn run(
+    commands: &Receiver<PollCommand>,
+    report: impl Fn(Vec<PollReport>),
+    progress: &Arc<PollProgress>,
+    turns: &Sender<()>,
+) {
+    let mut poller = Poller { progress: Arc::clone(progress), ..Poller::default() };
+    let turn = |is_reading| {
+        progress.is_reading.store(is_reading, Ordering::Release);
+        // Without the other thread, silence is not noticed.
+        let _ = turns.send(());
+    };
     let mut wait = MIN_INTERVAL;
     loop {
         let command = if poller.is_empty() {
@@ -69,29 +98,78 @@ pub(super) fn run(commands: &Receiver<PollCommand>, report: impl Fn(Vec<PollRepo
         } else {
             commands.recv_timeout(wait)
         };
-        match command {
-            Ok(command) => report(poller.handle(command)),
+        turn(true);
+        let reports = match command {
+            Ok(command) => poller.handle(command),
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
                 let started = Instant::now();
-                report(poller.round());
+                let reports = poller.round();
                 wait = MIN_INTERVAL.max(started.elapsed() * LOAD_DIVISOR);
+                reports
             }
-        }
+        };
+        turn(false);
+        report(reports);
     }
 }
 
-/// Starts the polling thread.
+/// Reports `false` when reading has made no progress for some time, and `true` when it does again,
+/// until `turns` has no sender any more.
+fn watch_progress(progress: &PollProgress, turns: &Receiver<()>, report: impl Fn(bool)) {
+    let mut is_silent = false;
+    let mut note = |is_silent_now| {
+        if std::mem::replace(&mut is_silent, is_silent_now) != is_silent_now {
+            report(!is_silent_now);
+        }
+    };
+    while turns.recv().is_ok() {
+        let mut before = progress.answers();
+        while progress.is_reading() {
+            let waited = turns.recv_timeout(SILENCE);
+            if waited == Err(RecvTimeoutError::Disconnected) {
+                return;
+            }
+            let now = progress.answers();
+            note(waited.is_err() && progress.is_reading() && now == before);
+            before = now;
+        }
+        note(false);
+    }
+}
+
+/// Starts the polling thread, and one that reports by `answers` when the source does not answer for
+/// some time, and when it answers again.
 ///
 /// # Errors
 ///
-/// If the thread can't be started.
+/// If a thread can't be started.
 pub(super) fn start(
     report: impl Fn(Vec<PollReport>) + Send + 'static,
-) -> std::io::Result<Sender<PollCommand>> {
-    let (sender, commands) = std::sync::mpsc::channel();
-    std::thread::Builder::new().name("watch-poll".into()).spawn(move || run(&commands, report))?;
+    answers: impl Fn(bool) + Send + 'static,
+) -> io::Result<Sender<PollCommand>> {
+    let (sender, commands) = channel();
+    let (turns, told) = channel();
+    let progress = Arc::<PollProgress>::default();
+    let watched = Arc::clone(&progress);
+    let spawn = |name: &str| thread::Builder::new().name(name.into());
+    spawn("watch-silence").spawn(move || watch_progress(&watched, &told, answers))?;
+    spawn("watch-poll").spawn(move || run(&commands, report, &progress, &turns))?;
     Ok(sender)
+}
+
+impl PollProgress {
+    fn is_reading(&self) -> bool {
+        self.is_reading.load(Ordering::Acquire)
+    }
+
+    fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    fn note_answer(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Poller {
@@ -124,7 +202,7 @@ impl Poller {
                 if !self.subtrees.iter().any(is_known) {
                     let mut subtree =
                         PolledSubtree { tree, top: top.clone(), fingerprints: HashMap::new() };
-                    subtree.round(&self.hasher);
+                    subtree.round(&self.hasher, &self.progress);
                     count = subtree.fingerprints.len();
                     reports = self.round_of(|other| subtree.may_replace(other));
                     self.subtrees.push(subtree);
@@ -141,13 +219,13 @@ impl Poller {
     }
 
     fn round_of(&mut self, is_wanted: impl Fn(&PolledSubtree) -> bool) -> Vec<PollReport> {
-        let Self { subtrees, hasher } = self;
+        let Self { subtrees, hasher, progress } = self;
         subtrees
             .iter_mut()
             .filter(|subtree| is_wanted(subtree))
             .flat_map(|subtree| {
                 let mirror = subtree.tree.mirror;
-                let changed = subtree.round(hasher);
+                let changed = subtree.round(hasher, progress);
                 changed.into_iter().map(move |path| PollReport::Changed(mirror, path))
             })
             .collect()
@@ -162,7 +240,7 @@ impl PolledSubtree {
     }
 
     /// Reads all directories. Returns those that are new, have changed or have become unreadable.
-    fn round(&mut self, hasher: &DefaultHashBuilder) -> Vec<TreePath> {
+    fn round(&mut self, hasher: &DefaultHashBuilder, progress: &PollProgress) -> Vec<TreePath> {
         let mut fingerprints = HashMap::with_capacity(self.fingerprints.len());
         let mut changed = Vec::new();
         let mut rest = vec![self.top.clone()];
@@ -170,12 +248,15 @@ impl PolledSubtree {
         let root = Dir::open(&self.tree.root).ok();
         while let Some(path) = rest.pop() {
             let mut children = Vec::new();
-            let child = |name| children.push(name);
+            let on_entry = |name: Option<Box<[u8]>>| {
+                progress.note_answer();
+                children.extend(name);
+            };
             // An unreadable directory has no fingerprint: it is reported once, because the program
             // that serves it may be dead, and again when it becomes readable.
             let Some(fingerprint) = root
                 .as_ref()
-                .and_then(|root| fingerprint_of(root, &path, &mut buffer, child, hasher))
+                .and_then(|root| fingerprint_of(root, &path, &mut buffer, on_entry, hasher))
             else {
                 changed.extend(self.fingerprints.contains_key(&path).then_some(path));
                 continue;
@@ -192,12 +273,13 @@ impl PolledSubtree {
     }
 }
 
-/// Reads a directory. Returns a fingerprint that differs if anything of its entries differs.
+/// Reads a directory. Returns a fingerprint that differs if anything of its entries differs. Calls
+/// `on_entry` for each entry, with the name of a directory.
 fn fingerprint_of(
     root: &Dir,
     path: &TreePath,
     buffer: &mut ReadBuffer,
-    mut child: impl FnMut(Box<[u8]>),
+    mut on_entry: impl FnMut(Option<Box<[u8]>>),
     hasher: &DefaultHashBuilder,
 ) -> Option<u64> {
     let dir = root.open_below(path.as_bytes()).ok()?;
@@ -213,9 +295,7 @@ fn fingerprint_of(
             fingerprint =
                 fingerprint.wrapping_add(hasher.hash_one(entry_properties(&stat, entry.name)));
         }
-        if entry.file_type.is_dir() {
-            child(entry.name.into());
-        }
+        on_entry(entry.file_type.is_dir().then(|| entry.name.into()));
         Ok(())
     })
     .ok()?;

@@ -69,6 +69,8 @@ pub(super) enum WatchCommand {
     Barrier(u64, BTreeSet<PathBuf>),
     List,
     Polled(Vec<PollReport>),
+    /// This source, or a mount in it, does not answer its poller for some time, or does again.
+    SourceAnswers(PathBuf, bool),
     Stop,
 }
 
@@ -237,6 +239,9 @@ impl WatchReader {
                 WatchCommand::Barrier(id, sources) => self.begin_barrier(id, &sources),
                 WatchCommand::List => self.messages.push(WatchMessage::Listed(self.inventory())),
                 WatchCommand::Polled(reports) => self.on_poll_reports(reports),
+                WatchCommand::SourceAnswers(source, answers) => {
+                    self.messages.push(WatchMessage::SourceAnswers(source, answers));
+                }
             }
         }
         true

@@ -11,7 +11,8 @@ use crate::support::{
 
 in_both_modes!(
     a_silent_target_holds_up_only_its_own_sync,
-    a_silent_mount_inside_a_source_holds_up_only_its_own_sync
+    a_silent_mount_inside_a_source_holds_up_only_its_own_sync,
+    a_silent_source_is_not_in_sync
 );
 
 /// Returns a configuration with these syncs: a name of each source, and its target.
@@ -89,6 +90,45 @@ fn a_silent_mount_inside_a_source_holds_up_only_its_own_sync(mode: TransferMode)
         mounted.resume();
         daemon.wait_until("the source is back", || to_a.join("mnt/first").exists());
         assert!(to_a.join("first").exists());
+    });
+}
+
+fn a_silent_source_is_not_in_sync(mode: TransferMode) {
+    needs!(Requirement::Mounts, Requirement::Ssh, Requirement::Program("sshfs"));
+    with_private_mounts(move || {
+        let sandbox = Sandbox::new();
+        let names = ["mnt", "a", "a/mnt", "served", "to-mnt", "to-a"];
+        let [mount, a, inner, served, to_mnt, to_a] = names.map(|name| sandbox.create_dir(name));
+        fs::write(a.join("first"), "1").unwrap();
+        fs::write(served.join("first"), "1").unwrap();
+        let mounts = [&mount, &inner].map(|point| MountedBySshfs::mount(&sandbox, &served, point));
+        let text = config(mode, &[("mnt", "to-mnt"), ("a", "to-a")]).replace(
+            "settings{",
+            "settings{ socket = '@/control.sock', statusFile = '@/status', statusInterval = 1, ",
+        );
+        let daemon = sandbox.daemon().config(&text, 2).start();
+        daemon.wait_live();
+        let states = || {
+            let status = crate::lsyncctl::call(&sandbox, &["status", "--json"]).1;
+            let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+            let state = |sync: &serde_json::Value| sync["state"].as_str().unwrap().to_owned();
+            let syncs = status["syncs"].as_array().unwrap();
+            syncs.iter().map(state).collect::<Vec<_>>()
+        };
+        daemon.wait_until("both are in sync", || states() == ["in_sync", "in_sync"]);
+        mounts.iter().for_each(MountedBySshfs::pause);
+        daemon.wait_until("neither is", || states() == ["source_unavailable"; 2]);
+        daemon.wait_for_log("does not answer: changes are found when");
+        daemon.wait_until("the status file says so", || {
+            let text = fs::read_to_string(sandbox.path("status")).unwrap_or_default();
+            text.matches("source unavailable: it does not answer").count() == 2
+        });
+        fs::write(served.join("second"), "2").unwrap();
+        mounts.iter().for_each(MountedBySshfs::resume);
+        daemon.wait_until("both are again", || states() == ["in_sync", "in_sync"]);
+        daemon.wait_until("what was missed arrives", || {
+            to_mnt.join("second").exists() && to_a.join("mnt/second").exists()
+        });
     });
 }
 

@@ -23,6 +23,9 @@ pub enum Input {
         /// The reason, as a sentence without a full stop.
         reason: String,
     },
+    /// The source of this mirror, which is watched, does not answer for some time, or does again:
+    /// changes may be unknown.
+    SourceAnswers(MirrorId, bool),
     /// The answer to [`Effect::Compare`](crate::effect::Effect::Compare).
     Compared(MirrorId, SourceComparison),
     /// The link to the target of this mirror came up or went down.

@@ -171,4 +171,8 @@ pub enum SourceEvent {
     StillGone(String),
     /// The source is back, and a full transfer follows.
     Back,
+    /// The source does not answer for some time: changes are found when it does.
+    Silent,
+    /// It answers again.
+    Answers,
 }

@@ -154,6 +154,7 @@ impl Engine {
             | Input::Resync(id, _)
             | Input::Retry(id)
             | Input::TargetBack(id)
+            | Input::SourceAnswers(id, _)
             | Input::Release(id)
             | Input::SetPaused(id, _) => Some(*id),
             Input::FsEvent(event) => Some(event.mirror),

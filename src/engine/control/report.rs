@@ -55,10 +55,11 @@ pub(super) fn state_of(fleet: &Fleet, member: &Member) -> SyncState {
     if member.is_paused() {
         return SyncState::Paused;
     }
-    match member.source().availability() {
-        Availability::Gone { .. } => return SyncState::SourceUnavailable,
-        Availability::Covering => return SyncState::SettingUp,
-        Availability::Covered => {}
+    if member.source().why_unavailable().is_some() {
+        return SyncState::SourceUnavailable;
+    }
+    if *member.source().availability() == Availability::Covering {
+        return SyncState::SettingUp;
     }
     match member {
         Member::BuiltIn(_) if is_held(member) => SyncState::Held,
@@ -138,12 +139,8 @@ impl Engine {
         let state = state_of(&self.fleet, member);
         let activity = self.control.activity.sync(id).cloned().unwrap_or_default();
         let since = activity.state.filter(|(known, _)| *known == state);
-        let message = match member.source().availability() {
-            Availability::Gone { reason, .. } => Some(reason.clone()),
-            Availability::Covering | Availability::Covered => {
-                report.message.or_else(|| lost_mounts_text(instance))
-            }
-        };
+        let unavailable = member.source().why_unavailable().map(str::to_owned);
+        let message = unavailable.or(report.message).or_else(|| lost_mounts_text(instance));
         let coverage = self.control.coverage.get(&id);
         let pending =
             PendingReport { in_flight_bytes: self.bytes_of_batch(id, instance), ..report.pending };

@@ -129,6 +129,7 @@ impl Engine {
                     WatchMessage::Covered { .. }
                     | WatchMessage::CannotCover { .. }
                     | WatchMessage::RootRepointed(_)
+                    | WatchMessage::SourceAnswers(..)
                     | WatchMessage::Listed(_) => {}
                 }
             }

@@ -226,14 +226,11 @@ impl StatusReport<'_> {
         if mirror.target_link() == TargetLink::Down {
             write!(out, "waiting for its tunnel, ")?;
         }
-        match mirror.source().availability() {
-            Availability::Covering => {
-                return write!(out, "setting up watches");
-            }
-            Availability::Gone { reason, .. } => {
-                return write!(out, "source unavailable: {reason}");
-            }
-            Availability::Covered => {}
+        if let Some(reason) = mirror.source().why_unavailable() {
+            return write!(out, "source unavailable: {reason}");
+        }
+        if *mirror.source().availability() == Availability::Covering {
+            return write!(out, "setting up watches");
         }
         match mirror.target() {
             TargetState::Starting => write!(out, "starting"),

@@ -34,11 +34,11 @@ pub(super) fn write_state(mirror: &ScriptedMirror, out: &mut Vec<u8>) -> io::Res
     if mirror.target_link() == TargetLink::Down {
         write!(out, "waiting for its tunnel, ")?;
     }
-    match mirror.source().availability() {
-        Availability::Covering => write!(out, "setting up watches")?,
-        Availability::Gone { reason, .. } => write!(out, "source unavailable: {reason}")?,
-        Availability::Covered if mirror.is_live() => write!(out, "live")?,
-        Availability::Covered => write!(out, "starting")?,
+    match (mirror.source().why_unavailable(), mirror.source().availability()) {
+        (Some(reason), _) => write!(out, "source unavailable: {reason}")?,
+        (None, Availability::Covering) => write!(out, "setting up watches")?,
+        (None, _) if mirror.is_live() => write!(out, "live")?,
+        (None, _) => write!(out, "starting")?,
     }
     write!(out, ", {}", remaining_events(mirror))?;
     match mirror.queue().failed_count() {

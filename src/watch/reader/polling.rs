@@ -67,7 +67,11 @@ impl WatchReader {
                     commands.send(WatchCommand::Polled(reports));
                 }
             };
-            match poll::start(report) {
+            let (commands, root) = (self.commands.clone(), tree.root.clone());
+            let answers = move |answers| {
+                commands.send(WatchCommand::SourceAnswers(root.clone(), answers));
+            };
+            match poll::start(report, answers) {
                 Ok(poller) => drop(self.pollers.insert(tree.root.clone(), poller)),
                 Err(error) => {
                     self.log.say(Category::Error, format!("cannot start to poll: {error}"));

@@ -152,6 +152,9 @@ impl Fleet {
             Input::TargetLink(id, link) => {
                 self.with_member(id, |mirror| mirror.set_target_link(link, now, effects));
             }
+            Input::SourceAnswers(id, answers) => {
+                self.with_member(id, |mirror| mirror.source_mut().set_answers(answers, effects));
+            }
             Input::FsEvent(event) => self.on_fs_event(event, now, effects),
             Input::JobEnded(end) => self.job_ended(end, now, effects),
             Input::Script(input) => self.handle_script(input, now, effects),

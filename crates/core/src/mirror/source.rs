@@ -18,7 +18,12 @@ const SOURCE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 pub struct SourceState {
     mirror: MirrorId,
     availability: Availability,
+    /// True if it does not answer although it is there.
+    is_silent: bool,
 }
+
+/// Reason for which changes of a silent source are unknown.
+const SILENT: &str = "it does not answer: its server or its FUSE program hangs";
 
 /// Availability of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +62,7 @@ pub(super) enum CoverageStart {
 impl SourceState {
     /// The source of a mirror that has not begun yet.
     pub(super) const fn new(mirror: MirrorId) -> Self {
-        Self { mirror, availability: Availability::Covering }
+        Self { mirror, availability: Availability::Covering, is_silent: false }
     }
 
     /// The mirror of this source.
@@ -70,6 +75,24 @@ impl SourceState {
     #[must_use]
     pub const fn availability(&self) -> &Availability {
         &self.availability
+    }
+
+    /// Returns the reason for which it is gone, or changes of it may be unknown.
+    #[must_use]
+    pub fn why_unavailable(&self) -> Option<&str> {
+        match &self.availability {
+            Availability::Gone { reason, .. } => Some(reason),
+            Availability::Covering | Availability::Covered => self.is_silent.then_some(SILENT),
+        }
+    }
+
+    /// Notes that the source does not answer, or answers again.
+    pub(crate) fn set_answers(&mut self, answers: bool, effects: &mut Vec<Effect>) {
+        let is_silent = !answers;
+        if core::mem::replace(&mut self.is_silent, is_silent) != is_silent && !self.is_gone() {
+            let event = if is_silent { SourceEvent::Silent } else { SourceEvent::Answers };
+            self.report(MirrorEvent::Source(event), effects);
+        }
     }
 
     /// Returns true if the source is watched.

@@ -90,6 +90,8 @@ fn send(fleet: &mut Fleet, words: &[&str], now: Moment, effects: &mut Vec<Effect
         },
         ["link", n, "up"] => Input::TargetLink(MirrorId(n.parse().unwrap()), TargetLink::Up),
         ["link", n, "down"] => Input::TargetLink(MirrorId(n.parse().unwrap()), TargetLink::Down),
+        ["silent", n] => Input::SourceAnswers(MirrorId(n.parse().unwrap()), false),
+        ["answers", n] => Input::SourceAnswers(MirrorId(n.parse().unwrap()), true),
         ["back", n] => Input::TargetBack(MirrorId(n.parse().unwrap())),
         ["term"] => Input::Signal(Signal::Terminate),
         ["hup"] => Input::Signal(Signal::Hangup),
@@ -253,7 +255,7 @@ fn show_event(event: &MirrorEvent) -> String {
         MirrorEvent::Source(SourceEvent::EventsLost(path)) => format!("lost {path}"),
         MirrorEvent::Source(SourceEvent::Gone(reason)) => format!("gone: {reason}"),
         MirrorEvent::Source(SourceEvent::StillGone(reason)) => format!("still gone: {reason}"),
-        MirrorEvent::Source(SourceEvent::Back) => "SourceBack".into(),
+        MirrorEvent::Source(event) => format!("Source{event:?}"),
     }
 }
 
@@ -919,6 +921,25 @@ fn released_deletions_are_accepted_once_as_they_were_counted() {
         fleet.advance(now, &mut effects);
         assert_eq!(started_batch(&effects).1.accepted, AcceptedDeletions::default(), "{reason:?}");
     }
+}
+
+#[test]
+fn a_silent_source_goes_on_with_what_is_known() {
+    play(
+        fleet(1, Insist::Yes, FleetLimits::default()),
+        "0    begin           -> cover 0
+         5    covered 0       -> start 0 all
+         30   job 0 done      -> StartupFinished
+         40   silent 0        -> SourceSilent
+         50   silent 0        ->
+         60   0 write a       ->
+         200                  -> start 0 /a
+         210  job 1 done      -> BatchFinished
+         220  answers 0       -> SourceAnswers
+         230  0 unmounted     -> uncover 0, gone: its file system was unmounted
+         240  silent 0        ->
+         250  answers 0       ->",
+    );
 }
 
 #[test]
