@@ -39,9 +39,16 @@ pub(crate) enum JournalEntry {
     },
     /// The daemon has ended. No target was changed after it.
     Closed,
+    /// These targets are about to get this mark, because a daemon is about to change them.
+    Marking {
+        /// The mark.
+        mark: String,
+        /// Their names.
+        targets: Vec<String>,
+    },
     /// These targets have got this mark, so that they have none of those before.
     Marked {
-        /// The mark. It is that of the snapshot, unless another one was written meanwhile.
+        /// The mark: that of the snapshot, or of a [`Marking`](Self::Marking).
         mark: String,
         /// Their names.
         targets: Vec<String>,

@@ -22,6 +22,7 @@ in_both_modes!(
     only_differences_are_transferred_after_a_restart,
     a_target_is_compared_as_a_whole_if_it_may_have_changed,
     a_target_that_was_restored_from_a_backup_is_transferred,
+    a_run_marks_its_targets_before_it_changes_them,
     other_settings_cause_a_full_transfer,
     a_damaged_snapshot_is_not_believed,
     a_directory_that_was_renamed_and_renamed_back_is_transferred,
@@ -273,6 +274,24 @@ fn a_target_that_was_restored_from_a_backup_is_transferred(mode: TransferMode) {
     let flags = rustix::fs::XattrFlags::empty();
     rustix::fs::setxattr(&restarts.target, MARK, &old, flags).unwrap();
     restarts.stop(restarts.expect("the target is older than the snapshot"));
+    restarts.stop(restarts.expect(NOTHING));
+}
+
+/// A source and its snapshot can be restored from a backup before a run has taken a snapshot.
+fn a_run_marks_its_targets_before_it_changes_them(mode: TransferMode) {
+    let restarts = Restarts::new(mode);
+    restarts.fill();
+    let (snapshot, backup) = (restarts.snapshot(), restarts.sandbox.path("backup"));
+    fs::copy(&snapshot, &backup).unwrap();
+    let mark = || target_mark(&restarts.target);
+    let mut before = mark();
+    for _ in 0..2 {
+        Restarts::kill(restarts.expect(NOTHING));
+        assert_ne!(mark(), before);
+        before = mark();
+    }
+    fs::copy(&backup, &snapshot).unwrap();
+    restarts.stop(restarts.expect("the target is newer than the snapshot"));
     restarts.stop(restarts.expect(NOTHING));
 }
 

@@ -121,6 +121,7 @@ fn stored_paths<'a>(
     let changed = last.journal.iter().filter_map(move |entry| match entry {
         JournalEntry::Changed { target: name, paths } if name == target => Some(paths),
         JournalEntry::Changed { .. }
+        | JournalEntry::Marking { .. }
         | JournalEntry::Marked { .. }
         | JournalEntry::Opened { .. }
         | JournalEntry::Closed => None,
@@ -172,7 +173,9 @@ fn check_footer(last: &LastSnapshot, facts: &PresentFacts) -> Result<(), String>
         match entry {
             JournalEntry::Opened { boot: opened } => (is_closed, boot) = (false, opened),
             JournalEntry::Closed => is_closed = true,
-            JournalEntry::Changed { .. } | JournalEntry::Marked { .. } => {}
+            JournalEntry::Changed { .. }
+            | JournalEntry::Marking { .. }
+            | JournalEntry::Marked { .. } => {}
         }
     }
     if !is_closed && *boot != facts.boot {
@@ -184,28 +187,39 @@ fn check_footer(last: &LastSnapshot, facts: &PresentFacts) -> Result<(), String>
 /// Marks that a target may have.
 struct KnownMarks<'a> {
     state: &'a StoredTarget,
+    /// From the oldest to the latest.
+    marks: Vec<&'a String>,
     /// True if the target has got the last one, and so has none of the others any more.
     has_last: bool,
 }
 
 impl<'a> KnownMarks<'a> {
-    fn of(last: &LastSnapshot, state: &'a StoredTarget) -> Self {
-        let is_marked = |entry: &JournalEntry| match entry {
-            JournalEntry::Marked { mark, targets } => {
-                *mark == last.footer.mark && targets.contains(&state.target)
+    fn of(last: &'a LastSnapshot, state: &'a StoredTarget) -> Self {
+        let (mut marks, mut has_last) = (state.marks.iter().collect::<Vec<_>>(), false);
+        for entry in &last.journal {
+            match entry {
+                JournalEntry::Marking { mark, targets } if targets.contains(&state.target) => {
+                    marks.push(mark);
+                    has_last = false;
+                }
+                JournalEntry::Marked { mark, targets } if targets.contains(&state.target) => {
+                    has_last |= marks.last() == Some(&mark);
+                }
+                JournalEntry::Marking { .. }
+                | JournalEntry::Marked { .. }
+                | JournalEntry::Changed { .. }
+                | JournalEntry::Opened { .. }
+                | JournalEntry::Closed => {}
             }
-            JournalEntry::Changed { .. } | JournalEntry::Opened { .. } | JournalEntry::Closed => {
-                false
-            }
-        };
-        Self { state, has_last: last.journal.iter().any(is_marked) }
+        }
+        Self { state, marks, has_last }
     }
 
     fn check(&self, mark: Option<&String>) -> Result<(), String> {
         let mark = mark.ok_or("the target has lost its mark")?;
-        match self.state.marks.split_last() {
-            Some((last, _)) if last == mark => Ok(()),
-            Some((_, others)) if !others.contains(mark) => {
+        match self.marks.split_last() {
+            Some((last, _)) if *last == mark => Ok(()),
+            Some((_, others)) if !others.contains(&mark) => {
                 Err("the target is newer than the snapshot".into())
             }
             Some(_) if !self.has_last => Ok(()),

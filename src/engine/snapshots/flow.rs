@@ -414,7 +414,7 @@ impl Engine {
         source.next_write = source.next_after_success(now, interval);
         source.phase = SnapshotPhase::Marking;
         let started = thread.start(move |thread| {
-            work::mark(&targets, &mark, &thread.file);
+            work::write_marks(&targets, &mark, &thread.file);
             SnapshotResult::Marked
         });
         if started.is_err() {

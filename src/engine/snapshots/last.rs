@@ -177,7 +177,7 @@ impl Engine {
             let mark = written.as_ref().ok().cloned();
             let _ = sender.send(written);
             if let Some(mark) = mark {
-                work::mark(&targets, &mark, &file);
+                work::write_marks(&targets, &mark, &file);
             }
             drop(marking);
         })?;

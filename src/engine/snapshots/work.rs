@@ -131,8 +131,31 @@ impl SnapshotThread {
             (target.mirror, comparison)
         };
         let answers = for_each_target(targets, answer);
-        let footer = last.ok().map(without_old_counts);
+        let continued = targets.iter().zip(&answers).filter(|(target, (_, answer))| {
+            matches!(answer, SourceComparison::Differences(_)) && !target.is_trusted
+        });
+        let continued: Vec<_> = continued.map(|(target, _)| target.clone()).collect();
+        let mut footer = last.ok().map(without_old_counts);
+        if let Some(footer) = &mut footer {
+            self.renew_marks(&continued, footer);
+        }
         Ok(Compared { answers, new: compared.new, footer })
+    }
+
+    /// Gives these targets, which are as the snapshot says, marks of this run before they are
+    /// changed: if the snapshot is restored from a backup, they are newer.
+    fn renew_marks(&self, targets: &[SnapshotTarget], footer: &mut Footer) {
+        let Ok(mark) = snapshot::new_mark() else { return };
+        let names: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
+        let entry = JournalEntry::Marking { mark: mark.clone(), targets: names.clone() };
+        // They keep their present marks if a later start could not know the new one.
+        if targets.is_empty() || snapshot::append_journal(&self.file, &[entry]).is_err() {
+            return;
+        }
+        for state in footer.targets.iter_mut().filter(|state| names.contains(&state.target)) {
+            state.marks.push(mark.clone());
+        }
+        write_marks(targets, &mark, &self.file);
     }
 
     /// Reads what was touched since the last snapshot, or everything if there is none.
@@ -218,7 +241,7 @@ pub(super) fn outdate_mark(target: &SnapshotTarget) {
 
 /// Marks the targets, and notes those that have the mark now behind the snapshot at `file`. Where
 /// that fails, the next start finds no mark, and transfers everything, or one that was before.
-pub(super) fn mark(targets: &[SnapshotTarget], mark: &str, file: &Path) {
+pub(super) fn write_marks(targets: &[SnapshotTarget], mark: &str, file: &Path) {
     let mark_one = |target: &SnapshotTarget| {
         let is_marked = match (&target.remote_mark, &target.identity) {
             (Some(remote), _) => remote.write(mark),

@@ -121,6 +121,12 @@ fn a_target_over_ssh_is_compared_as_a_whole_if_it_may_have_changed() {
     restarts.stop(daemon);
     fs::copy(&old, &snapshot).unwrap();
     restarts.stop(restarts.expect("the target is newer than the snapshot"));
+    // Restored before a run has taken a snapshot.
+    fs::copy(restarts.snapshot(), &old).unwrap();
+    Restarts::kill(restarts.expect(NOTHING));
+    Restarts::kill(restarts.expect(NOTHING));
+    fs::copy(&old, restarts.snapshot()).unwrap();
+    restarts.stop(restarts.expect("the target is newer than the snapshot"));
     // A directory without the content.
     fs::rename(&restarts.target, restarts.sandbox.path("moved")).unwrap();
     fs::create_dir(&restarts.target).unwrap();
