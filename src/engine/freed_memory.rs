@@ -28,9 +28,10 @@ impl FreedMemory {
     }
 
     /// Returns free memory to the kernel after a burst, or in the quiet after some messages, once
-    /// nothing runs.
-    pub(super) fn release(&mut self, now: Moment, is_busy: bool) {
+    /// nothing runs. Calls `free` before that.
+    pub(super) fn release(&mut self, now: Moment, is_busy: bool, free: impl FnOnce()) {
         if self.is_due(now, is_busy) {
+            free();
             memory::release_unused();
         }
     }

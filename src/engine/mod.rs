@@ -212,7 +212,9 @@ impl Engine {
             self.step_snapshots();
             self.service.step(&self.fleet, self.now(), self.jobs.any_running());
             let has_work = !self.next_inputs.is_empty() || self.has_requests();
-            self.freed_memory.release(self.now(), has_work || self.jobs.any_running());
+            let is_busy = has_work || self.jobs.any_running();
+            let collect = || self.scripts.collect_garbage();
+            self.freed_memory.release(self.now(), is_busy, collect);
             if !has_work && !self.wait(&mut effects) {
                 return ExitCode::FAILURE;
             }

@@ -115,6 +115,13 @@ impl ScriptRunner {
         self.scripts.as_ref()?.exit_code()
     }
 
+    /// Frees what the scripts do not use any more.
+    pub(super) fn collect_garbage(&self) {
+        if let Some(scripts) = &self.scripts {
+            scripts.collect_garbage();
+        }
+    }
+
     /// Ends without closing the Lua state, which would wait for all programs that scripts read from
     /// or write to.
     pub(super) fn abandon(self) {
@@ -351,6 +358,22 @@ mod tests {
             let context = CallContext { fleet: &mut fleet, now: Moment::ORIGIN };
             assert!(runner.step(context).is_empty());
             assert_eq!(runner.exit_code(), code);
+        }
+    }
+
+    #[test]
+    fn garbage_is_collected_unless_lua_would_wait_for_a_program() {
+        let channel = MessageChannel::default();
+        // A finalizer shows what was collected.
+        let garbage = "unused = setmetatable({}, {__gc = function() terminate(7) end}) \
+                       alarm(now(), function() unused = nil end)";
+        for (more, code) in [("", Some(7)), ("program = io.popen('exec sleep 1000')", None)] {
+            let mut runner = runner(&channel, &format!("{garbage} {more}"));
+            let mut fleet = empty_fleet();
+            runner.step(CallContext { fleet: &mut fleet, now: Moment::ORIGIN });
+            assert_eq!(runner.exit_code(), None, "{more}");
+            runner.collect_garbage();
+            assert_eq!(runner.exit_code(), code, "{more}");
         }
     }
 

@@ -13,7 +13,7 @@ mod socket;
 mod watchdog;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     fmt,
     os::fd::RawFd,
@@ -57,6 +57,13 @@ const FILES: [(&str, &str); 6] = [
 /// exhaust the machine.
 const MAX_LUA_MEMORY: usize = 1 << 30;
 
+/// Garbage in bytes for which a collection is worthwhile. It also has to be one part in
+/// [`GARBAGE_DIVISOR`] of what was left by the last collection, whose cost grows with that.
+const MIN_GARBAGE: usize = 64 << 10;
+
+/// See [`MIN_GARBAGE`].
+const GARBAGE_DIVISOR: usize = 8;
+
 /// Reads the sync of this number again. The error explains why it can't be run any more.
 pub(crate) type RereadSync = Box<dyn Fn(usize) -> Result<SyncConfig, String>>;
 
@@ -72,6 +79,8 @@ pub struct Scripts {
     reread: Option<RereadSync>,
     watchdog: Rc<Watchdog>,
     programs: Rc<PopenPrograms>,
+    /// Bytes in use after the last collection of all garbage.
+    collected: Cell<usize>,
 }
 
 impl Drop for Scripts {
@@ -116,6 +125,7 @@ impl Scripts {
             reread: None,
             watchdog,
             programs,
+            collected: Cell::default(),
         })
     }
 
@@ -304,6 +314,19 @@ impl Scripts {
         let failed: Option<LuaString> =
             self.call_function(context, "onSynced", "synced", (number, names))?;
         failed.map_or(Ok(()), |why| Err(Failure::new(escape_lines(&why.as_bytes()))))
+    }
+
+    /// Frees all unused memory, if it may be much. Not while a program of `io.popen` runs: Lua
+    /// would wait for it.
+    pub(crate) fn collect_garbage(&self) {
+        let before = self.collected.get();
+        let limit = before.saturating_add(MIN_GARBAGE.max(before / GARBAGE_DIVISOR));
+        if self.lua.used_memory() < limit || self.programs.any_running() {
+            return;
+        }
+        // Lua only warns of a finalizer that fails.
+        let _ = self.lua.gc_collect();
+        self.collected.set(self.lua.used_memory());
     }
 
     /// Calls one of the functions of `runtime.lua`. `title` is the name of the call for messages.
