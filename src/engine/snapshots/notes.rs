@@ -133,9 +133,7 @@ impl Engine {
         let known = snapshots.notes(path).clone();
         let members = self.members_of(path);
         let mut syncs: Vec<_> = members.filter_map(|(id, _)| self.sync_note(id, &known)).collect();
-        if known.boot == boot {
-            syncs.extend(known.without(&syncs));
-        }
+        syncs.append(&mut known.without(&syncs, &boot));
         let Some(snapshots) = &mut self.snapshots else { return };
         let holds = syncs.iter().any(|sync| !sync.held.is_empty());
         let source = Escaped(path.as_os_str().as_bytes()).to_string();
@@ -221,12 +219,21 @@ impl SourceNotes {
 
     /// Returns the notes on syncs that are none of the present ones, since a reload has removed
     /// them. Where their target has another sync, only held deletions are left of them.
-    fn without(self, present: &[SyncNote]) -> Vec<SyncNote> {
+    fn without(self, present: &[SyncNote], boot: &str) -> Vec<SyncNote> {
         let is_removed = |note: &SyncNote| {
             let mut of_target = present.iter().filter(|it| it.sync.target == note.sync.target);
             of_target.all(|it| it.sync.settings != note.sync.settings && !note.held.is_empty())
         };
-        self.syncs.into_iter().filter(is_removed).collect()
+        let Self { syncs, boot: noted_at, .. } = self;
+        let mut removed: Vec<_> = syncs.into_iter().filter(is_removed).collect();
+        if noted_at != boot {
+            // Their source may have another identity now, but nobody has decided.
+            removed.retain(|note| !note.held.is_empty());
+            for note in &mut removed {
+                note.source = SourceNote::default();
+            }
+        }
+        removed
     }
 }
 
@@ -362,6 +369,48 @@ mod tests {
         source.store_notes(&file, notes.clone(), retry).unwrap();
         assert_eq!(source.notes_due, None);
         assert_eq!(read_notes(&file), Ok(Some(notes)));
+    }
+
+    #[test]
+    fn notes_on_syncs_that_share_a_target_are_told_apart() {
+        let note = |target: &str, settings: &str, count| {
+            let held = HeldNote {
+                paths: Vec::new(),
+                count,
+                total: None,
+                names: Vec::new(),
+                reason: HoldReasonNote::Observed,
+            };
+            SyncNote {
+                sync: NotedSync {
+                    target: target.into(),
+                    settings: settings.into(),
+                    ..NotedSync::default()
+                },
+                held: if count == 0 { Vec::new() } else { vec![held] },
+                ..SyncNote::default()
+            }
+        };
+        let all = [note("t", "one", 1), note("t", "two", 2), note("t", "three", 0)];
+        let notes = SourceNotes {
+            boot: "boot".into(),
+            syncs: all.iter().cloned().chain([note("u", "one", 4), note("v", "one", 0)]).collect(),
+            ..SourceNotes::default()
+        };
+        let of = |target: &str, settings: &str| {
+            let found = notes.of(&note(target, settings, 0).sync);
+            found.iter().flat_map(|it| &it.held).map(|it| it.count).collect::<Vec<_>>()
+        };
+        assert_eq!(of("t", "two"), [2]);
+        assert!(of("t", "three").is_empty() && of("w", "one").is_empty());
+        assert_eq!(of("t", "other"), [1, 2]);
+        let without = |boot: &str| {
+            let left = notes.clone().without(&[note("t", "one", 0)], boot);
+            left.into_iter().map(|it| (it.sync.target, it.sync.settings)).collect::<Vec<_>>()
+        };
+        let pair = |target: &str, settings: &str| (target.to_owned(), settings.to_owned());
+        assert_eq!(without("boot"), [pair("t", "two"), pair("u", "one"), pair("v", "one")]);
+        assert_eq!(without("other"), [pair("t", "two"), pair("u", "one")]);
     }
 
     #[test]
