@@ -16,7 +16,10 @@ use mirror_core::{
     plan::stderr::final_names,
 };
 use mirror_platform::{dir::Dir, entries::ReadBuffer, stat::Stat};
-use rustix::fs::{AtFlags, FileType, unlinkat};
+use rustix::{
+    fs::{AtFlags, FileType, unlinkat},
+    io::Errno,
+};
 
 use crate::exec::{lock, lookup::may_exist};
 
@@ -45,7 +48,7 @@ impl AbandonedFiles {
     }
 
     /// Removes the temporary files of earlier calls, all of whose processes have ended. Returns
-    /// their paths. What can't be removed is tried again the next time.
+    /// their paths. What is on a read-only file system is tried again the next time.
     pub(super) fn remove(&self, source: &Dir, target: &Dir) -> Vec<TreePath> {
         let Some(AbandonedCalls { since: first, paths }) = lock(&self.calls).take() else {
             return Vec::new();
@@ -104,7 +107,9 @@ impl AbandonedSearch<'_> {
             {
                 match unlinkat(&directory, name, AtFlags::empty()) {
                     Ok(()) => self.removed.push(file),
-                    Err(_) => self.kept.push(file),
+                    Err(Errno::ROFS) => self.kept.push(file),
+                    // The next full transfer removes it.
+                    Err(_) => {}
                 }
             }
         }
