@@ -361,7 +361,11 @@ impl DamageRun<'_> {
         let source = self.read(&self.setup.origin)?;
         self.flush()?;
         self.compare()?;
-        self.wait("the status is in sync", |this| this.watch.is_in_sync())?;
+        // One request may be under way.
+        let before = self.watch.answers() + 1;
+        self.wait("the status is in sync", |this| {
+            this.watch.answers() > before && this.watch.is_in_sync()
+        })?;
         if let Some(why) = self.watch.missed_effect(self.setup.cell.fault) {
             return Err(format!("the fault had no effect: {why}"));
         }

@@ -97,6 +97,11 @@ impl<'a> StatusWatch<'a> {
         self.lock().last.as_ref().is_some_and(DamageStatus::is_in_sync)
     }
 
+    /// Returns the number of answers so far.
+    pub(crate) fn answers(&self) -> usize {
+        self.lock().states.values().sum()
+    }
+
     /// Returns a message if a fault had no effect, as far as the answers show it.
     pub(crate) fn missed_effect(&self, fault: DamageFault) -> Option<&'static str> {
         let answers = self.lock();
