@@ -15,6 +15,7 @@ use mirror_platform::{lock::lock_whole_file, own_files};
 use rustix::fs::OFlags;
 
 use super::display_path;
+use crate::report::OwnFileFailure;
 
 /// Locked pidfile with the PID of this process. It is removed on drop, unless another file has
 /// taken over its path.
@@ -24,8 +25,8 @@ pub struct Pidfile {
     file: File,
 }
 
-/// Error of creating or writing the pidfile. The texts are those of the original, which give no
-/// reason; ours adds the reason where the system reports no error number.
+/// Error of creating or writing the pidfile. The texts begin as those of the original, which give
+/// no reason.
 #[derive(Debug)]
 pub struct PidfileError {
     path: PathBuf,
@@ -115,10 +116,10 @@ impl fmt::Display for PidfileError {
             PidfileStep::Write => "write",
         };
         write!(f, "Cannot {step} pidfile; '{}'", display_path(&self.path))?;
-        match self.source.raw_os_error() {
-            Some(_) => Ok(()),
-            None => write!(f, ", {}", self.source),
+        if self.step == PidfileStep::Lock && self.source.kind() == io::ErrorKind::WouldBlock {
+            return write!(f, ", another daemon holds it: stop that, or set another pidfile");
         }
+        write!(f, ", {}", OwnFileFailure(&self.source))
     }
 }
 
@@ -170,7 +171,8 @@ mod tests {
         let path = dir.path().join("pid");
         let first = written(&path);
         let error = Pidfile::create(&path).unwrap_err();
-        assert_eq!(error.to_string(), format!("Cannot lock pidfile; '{}'", path.display()));
+        let start = format!("Cannot lock pidfile; '{}', another daemon holds it: ", path.display());
+        assert!(error.to_string().starts_with(&start), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), own_line());
         drop(first);
         Pidfile::create(&path).unwrap();
@@ -199,6 +201,8 @@ mod tests {
     #[test]
     fn a_missing_pidfile_directory_is_reported() {
         let error = Pidfile::create(Path::new("/nonexistent/pid")).unwrap_err();
-        assert_eq!(error.to_string(), "Cannot create pidfile; '/nonexistent/pid'");
+        let text = "Cannot create pidfile; '/nonexistent/pid', No such file or directory: create \
+                    its directory";
+        assert_eq!(error.to_string(), text);
     }
 }

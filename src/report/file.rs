@@ -13,6 +13,8 @@ use mirror_core::path::Escaped;
 use mirror_platform::own_files;
 use rustix::{fs::OFlags, io::Errno};
 
+use super::os_error_text;
+
 /// File to which lines are appended.
 ///
 /// Each line is written to the file that has the path at that moment, so that log rotation needs no
@@ -84,8 +86,7 @@ impl OpenLogFile {
     }
 }
 
-/// Error of opening the logfile. The text is that of the original, which gives no reason; ours adds
-/// the reason where the system reports no error number.
+/// Error of opening the logfile. The text begins as that of the original, which gives no reason.
 #[derive(Debug)]
 pub struct LogFileError {
     pub(super) path: PathBuf,
@@ -95,10 +96,24 @@ pub struct LogFileError {
 impl fmt::Display for LogFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Cannot open logfile [{}]!", Escaped(self.path.as_os_str().as_bytes()))?;
-        match self.source.raw_os_error() {
-            Some(_) => Ok(()),
-            None => write!(f, " {}", self.source),
-        }
+        write!(f, " {}", OwnFileFailure(&self.source))
+    }
+}
+
+/// Describes why a file of the daemon can't be opened, and what to do.
+pub struct OwnFileFailure<'a>(pub &'a io::Error);
+
+impl fmt::Display for OwnFileFailure<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(error) = self;
+        let remedy = match Errno::from_io_error(error) {
+            Some(Errno::NOENT) => ": create its directory",
+            Some(Errno::ISDIR) => ": name a file",
+            Some(Errno::ACCESS) => ": permit it to be written, or set another path",
+            Some(Errno::ROFS) => ": remount it read-write, or set another path",
+            _ => "",
+        };
+        write!(f, "{}{remedy}", os_error_text(error))
     }
 }
 

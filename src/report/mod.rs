@@ -19,7 +19,7 @@ mod terminal;
 mod text;
 
 use crate::lock;
-pub use file::LogFileError;
+pub use file::{LogFileError, OwnFileFailure};
 pub use filter::LogFilter;
 pub use json::LogFormat;
 pub use log::{ChildStdio, Log, RunMode, ShownProgress};
