@@ -119,6 +119,8 @@ fn a_silent_source_is_not_in_sync(mode: TransferMode) {
         mounts.iter().for_each(MountedBySshfs::pause);
         daemon.wait_until("neither is", || states() == ["source_unavailable"; 2]);
         daemon.wait_for_log("does not answer: changes are found when");
+        let (code, said) = crate::lsyncctl::call(&sandbox, &["flush"]);
+        assert!(code != 0 && said.contains("source unavailable: it does not answer"), "{said}");
         daemon.wait_until("the status file says so", || {
             let text = fs::read_to_string(sandbox.path("status")).unwrap_or_default();
             text.matches("source unavailable: it does not answer").count() == 2

@@ -105,17 +105,33 @@ impl Engine {
         self.fleet.hand_over_flushes(successors, self.now());
     }
 
-    /// Answers the flushes whose time is over although the watcher has not caught up.
+    /// Answers the flushes that do not wait any longer for the watcher: their time is over, or they
+    /// have none, and a source does not answer.
     pub(in crate::engine) fn end_overdue_flushes(&mut self) {
         let now = self.now();
-        let is_overdue = |flush: &PendingFlush| flush.until().is_some_and(|until| until <= now);
-        let pending = &mut self.control.flushes.pending;
+        let Self { control, fleet, .. } = self;
+        let why_silent = |id: &MirrorId| {
+            let source = fleet.member(*id)?.source();
+            source.why_unavailable().filter(|_| source.is_silent())
+        };
+        let is_overdue = |flush: &PendingFlush| match flush.request {
+            None => false,
+            Some(FlushRequest { until: Some(until), .. }) => until <= now,
+            Some(FlushRequest { until: None, .. }) => {
+                flush.names.keys().any(|id| why_silent(id).is_some())
+            }
+        };
+        let pending = &mut control.flushes.pending;
         let overdue: Vec<_> = pending.extract_if(.., |_, flush| is_overdue(flush)).collect();
         for (_, PendingFlush { reply, names, .. }) in overdue {
-            let message = "the changes before the request have not been read yet";
-            let obstacle =
-                |sync: &String| SyncObstacle { sync: sync.clone(), message: message.into() };
-            let obstacles = names.values().map(obstacle).collect();
+            let obstacle = |(id, sync): (&MirrorId, &String)| SyncObstacle {
+                sync: sync.clone(),
+                message: why_silent(id).map_or_else(
+                    || "the changes before the request have not been read yet".into(),
+                    |why| format!("source unavailable: {why}"),
+                ),
+            };
+            let obstacles = names.iter().map(obstacle).collect();
             let syncs = names.into_values().collect();
             answer(reply, Ok(FlushResult { is_complete: false, syncs, obstacles }));
         }

@@ -82,8 +82,14 @@ impl SourceState {
     pub fn why_unavailable(&self) -> Option<&str> {
         match &self.availability {
             Availability::Gone { reason, .. } => Some(reason),
-            Availability::Covering | Availability::Covered => self.is_silent.then_some(SILENT),
+            Availability::Covering | Availability::Covered => self.is_silent().then_some(SILENT),
         }
+    }
+
+    /// Returns true if it does not answer although it is there.
+    #[must_use]
+    pub const fn is_silent(&self) -> bool {
+        self.is_silent && !self.is_gone()
     }
 
     /// Notes that the source does not answer, or answers again.
