@@ -104,8 +104,18 @@ fn option_warning(sync: &SyncConfig, name: &[u8], named: &str) -> Option<String>
         b"relative" => "the full path of the source is created in the target, and deletions are \
                         made under another path"
             .into(),
-        b"dry-run" | b"list-only" => "nothing is transferred".into(),
-        b"no-recursive" => "the content of directories is not transferred".into(),
+        b"dry-run" | b"list-only" | b"only-write-batch" | b"help" | b"version" => {
+            "nothing is transferred".into()
+        }
+        b"read-batch" => "the batch file is transferred, and nothing of the source".into(),
+        b"no-recursive" | b"old-dirs" | b"old-d" => {
+            "the content of directories is not transferred".into()
+        }
+        b"size-only" => {
+            "a full transfer, such as at the start, leaves out a changed file of equal \
+                         size"
+                .into()
+        }
         b"files-from" => "it replaces the list of the paths of a batch".into(),
         _ if is_deletion(name) && sync.delete == DeletePolicy::Never => {
             "it deletes although delete is false".into()
@@ -179,7 +189,21 @@ mod tests {
 
     #[test]
     fn options_that_break_a_mirror_cause_warnings() {
-        for arg in ["-R", "-avR", "--relative", "-n", "--dry-run", "--append", "--files-from=x"] {
+        for arg in [
+            "-R",
+            "-avR",
+            "--relative",
+            "-n",
+            "--dry-run",
+            "--append",
+            "--files-from=x",
+            "--only-write-batch=x",
+            "--read-batch=x",
+            "--help",
+            "--version",
+            "--old-d",
+            "--size-only",
+        ] {
             let found = found(&[arg], |_| ());
             let start = format!("Sync1: \"{arg}\" in rsync._extra: ");
             assert!(found.len() == 1 && found[0].starts_with(&start), "{arg}: {found:?}");

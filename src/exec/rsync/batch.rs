@@ -154,14 +154,14 @@ impl RsyncRun<'_> {
         let mut groups = TransferGroups::new(&found, evidence, self.target(), deletes);
         groups.group_hardlinks(&found.entries, &in_trees);
         self.delete_other_cases(&mut groups, &found, evidence)?;
-        let (compared, links) = self.merge_comparisons(&mut groups);
+        let (compared, links) = self.merge_comparisons(&mut groups, &large);
         self.transfer_changes(&mut groups, &links, evidence)?;
         self.transfer_compared(&groups, &compared)?;
         self.delete_unwanted(&groups)?;
-        self.transfer_links(&groups.replacing_links, evidence)?;
         for SurveyedEntry { path, .. } in &large {
             self.transfer_large(path, evidence)?;
         }
+        self.transfer_links(&groups.replacing_links, evidence)?;
         self.rejoin_split_links()?;
         let entries = found.entries.iter().chain(&large).map(|entry| &entry.path);
         let gone = found.gone.iter().filter(|_| deletes);
@@ -170,8 +170,12 @@ impl RsyncRun<'_> {
 
     /// Merges comparisons into the call of the changes where that costs nothing. Returns the
     /// entries that remain to be compared, and the links that need not wait.
-    fn merge_comparisons(&self, groups: &mut TransferGroups) -> (Vec<TreePath>, Vec<TreePath>) {
-        let links = if groups.has_only_links() {
+    fn merge_comparisons(
+        &self,
+        groups: &mut TransferGroups,
+        large: &[SurveyedEntry],
+    ) -> (Vec<TreePath>, Vec<TreePath>) {
+        let links = if groups.has_only_links() && large.is_empty() {
             std::mem::take(&mut groups.replacing_links)
         } else {
             Vec::new()

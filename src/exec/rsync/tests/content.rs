@@ -248,11 +248,17 @@ fn a_replacing_link_is_transferred_after_its_destination() {
     symlink("two", fixture.source("fresh")).unwrap();
     fs::create_dir(fixture.source("two")).unwrap();
     fs::write(fixture.source("two/file"), "").unwrap();
-    let Work::Batch { paths, renames, .. } = batch(&[b"current", b"fresh", b"two/"]) else {
+    fs::write(fixture.source("two/large"), [0; 2000]).unwrap();
+    fixture.batch_size_limit = Some(1000);
+    let Work::Batch { paths, renames, .. } =
+        batch(&[b"current", b"fresh", b"two/file", b"two/large"])
+    else {
         panic!()
     };
     let Work::Batch { paths: moved, .. } = batch(&[b"current"]) else { panic!() };
-    let Work::Batch { paths: written, .. } = batch(&[b"fresh", b"two/"]) else { panic!() };
+    let Work::Batch { paths: written, .. } = batch(&[b"fresh", b"two/file", b"two/large"]) else {
+        panic!()
+    };
     let observed = ObservedChanges {
         written: (*written).clone(),
         renamed_to: (*moved).clone(),
@@ -260,6 +266,6 @@ fn a_replacing_link_is_transferred_after_its_destination() {
     };
     let work = Work::Batch { paths, observed: Arc::new(observed), renames };
     assert_eq!(fixture.run(work), Outcome::Done);
-    assert_eq!(fixture.calls(), ["/./fresh /./two ", "/./current "]);
+    assert_eq!(fixture.calls(), ["/./fresh /two/file ", "/two/large ", "/./current "]);
     fixture.assert_equal();
 }
