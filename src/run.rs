@@ -195,7 +195,7 @@ fn apply_daemon_config(log: &Log, was: &DaemonConfig, wanted: &DaemonConfig) -> 
     if was.logfile != wanted.logfile {
         match log.change_file(wanted.logfile.clone()) {
             Ok(()) => in_force.logfile.clone_from(&wanted.logfile),
-            Err(error) => log.say(Category::Error, error),
+            Err(error) => log.say(Category::Error, format_args!("{error} {}", error.reason())),
         }
     }
     if syslog_identity(was) != syslog_identity(wanted) {

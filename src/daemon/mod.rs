@@ -71,7 +71,7 @@ pub fn start(
     };
     log.begin(options.mode, options.logfile, greeting).map_err(|error| {
         // The original prints this message without a category.
-        eprintln!("{error}");
+        eprintln!("{error}\n{}", error.reason());
         ExitCode::from(FAILURE)
     })?;
     let failed = |why: String| {

@@ -86,7 +86,8 @@ impl OpenLogFile {
     }
 }
 
-/// Error of opening the logfile. The text begins as that of the original, which gives no reason.
+/// Error of opening the logfile. The text is that of the original, whose users may look for it; the
+/// [reason](Self::reason) is a line of its own.
 #[derive(Debug)]
 pub struct LogFileError {
     pub(super) path: PathBuf,
@@ -95,12 +96,20 @@ pub struct LogFileError {
 
 impl fmt::Display for LogFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Cannot open logfile [{}]!", Escaped(self.path.as_os_str().as_bytes()))?;
-        write!(f, " {}", OwnFileFailure(&self.source))
+        write!(f, "Cannot open logfile [{}]!", Escaped(self.path.as_os_str().as_bytes()))
+    }
+}
+
+impl LogFileError {
+    /// Returns the reason, with the remedy.
+    #[must_use]
+    pub const fn reason(&self) -> OwnFileFailure<'_> {
+        OwnFileFailure(&self.source)
     }
 }
 
 /// Describes why a file of the daemon can't be opened, and what to do.
+#[derive(Debug)]
 pub struct OwnFileFailure<'a>(pub &'a io::Error);
 
 impl fmt::Display for OwnFileFailure<'_> {

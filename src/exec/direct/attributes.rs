@@ -116,8 +116,9 @@ pub(super) fn may_clone(job: &CopyJob<'_>, source: EntrySide<'_>) -> bool {
         && has_no_acl()
 }
 
-/// Removes access from a target directory that its source does not grant, before anything is
-/// written to it. Access that it lacks is granted at the end, where failures are reported as well.
+/// Removes access from a target entry that its source does not grant: from a directory before
+/// anything is written to it, and from an entry that gets a new name. Access that it lacks is
+/// granted at the end, where failures are reported as well.
 pub(super) fn tighten(job: &CopyJob<'_>, sides: EntrySides<'_>) {
     let source = wanted_stat(job, sides);
     let EntrySide { file: to, stat: target } = sides.target;

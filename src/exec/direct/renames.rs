@@ -1,7 +1,11 @@
 //! Renames at the target that save copies. All of them are hints: both names are compared
 //! afterwards like any other path.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    os::fd::AsFd as _,
+};
 
 use mirror_core::{
     fs_event::EntryKind,
@@ -9,21 +13,28 @@ use mirror_core::{
     path::TreePath,
     plan::renames::coalesce_renames,
 };
-use mirror_platform::{dir::Dir, stat::Stat};
+use mirror_platform::{dir::Dir, metadata::FileRef, stat::Stat};
 use rustix::fs::{FileType, Mode, RenameFlags, mkdirat, renameat_with};
 
-use super::{copy_job::CopyJob, remove::count, temp_file, timestamps::TimestampGranularity};
+use super::{
+    attributes::{self, EntrySide, EntrySides},
+    copy_job::CopyJob,
+    remove::count,
+    temp_file,
+    timestamps::TimestampGranularity,
+};
 use crate::exec::{inode::EntryType, lookup::stat_at};
 
 /// Applies the hints that are still valid. Returns the paths that have to be synced because of it.
 pub(super) fn apply(job: &CopyJob<'_>, renames: &[Rename]) -> Vec<DirtyPath> {
     let mut hints = coalesce_renames(renames);
     let mut made = Vec::new();
+    let mut tightened = BTreeSet::new();
     let mut applied = BTreeMap::new();
     while !hints.is_empty() && job.should_continue() {
         let hint = hints.remove(0);
         let back = hints.iter().position(|other| other.from == hint.to && other.to == hint.from);
-        let step = apply_one(job, &hint, back.is_some(), &mut made);
+        let step = apply_one(job, &hint, back.is_some(), &mut made, &mut tightened);
         applied.retain(|path, _| !hint.from.contains(path) && !hint.to.contains(path));
         applied.insert(hint.to, step.is_some());
         if let Some(RenameStep::Exchanged) = step {
@@ -59,6 +70,7 @@ fn apply_one(
     hint: &Rename,
     is_swap: bool,
     made: &mut Vec<DirtyPath>,
+    tightened: &mut BTreeSet<TreePath>,
 ) -> Option<RenameStep> {
     let from = RenameEnd::new(job, &hint.from).ok()?;
     let moved = from.target?;
@@ -88,8 +100,53 @@ fn apply_one(
         EntryType::File => file_flags(job.granularity(), &from, &to, &wanted)?,
         EntryType::Symlink | EntryType::Other => return None,
     };
+    tighten_parents(job, &hint.to, tightened);
+    tighten_moved(job, &hint.to, &from, &wanted);
+    if let Some(other) = from.source.as_ref().filter(|_| flags == RenameFlags::EXCHANGE) {
+        tighten_parents(job, &hint.from, tightened);
+        tighten_moved(job, &hint.from, &to, other);
+    }
     renameat_with(&from.dir, from.name, &to.dir, to.name, flags).ok()?;
     Some(if flags == RenameFlags::EXCHANGE { RenameStep::Exchanged } else { RenameStep::Renamed })
+}
+
+/// Removes access from the directories of the target above this path that those of the source do
+/// not grant: what is moved there may have been private so far. `done` are those that were compared
+/// before.
+fn tighten_parents(job: &CopyJob<'_>, path: &TreePath, done: &mut BTreeSet<TreePath>) {
+    let parent = path.parent();
+    let mut here = TreePath::root();
+    for name in parent.iter().flat_map(TreePath::components) {
+        if here.push(name).is_none() {
+            return;
+        }
+        let open = |root: &Dir| {
+            let directory = root.open_below(here.as_bytes())?;
+            let stat = directory.stat(b"")?;
+            Ok::<_, io::Error>((directory, stat))
+        };
+        if done.insert(here.clone())
+            && let (Ok((source, wanted)), Ok((target, stat))) =
+                (open(&job.source), open(&job.target))
+        {
+            let source = EntrySide { file: FileRef::Open(source.as_fd()), stat: &wanted };
+            let target = EntrySide { file: FileRef::Open(target.as_fd()), stat: &stat };
+            let sides = EntrySides { source, target, is_new: false, no_xattrs: false };
+            attributes::tighten(job, sides);
+        }
+    }
+}
+
+/// Removes access from an entry that is about to be moved to `path` if the source does not grant it
+/// there: the directory in which it is may have been private so far.
+fn tighten_moved(job: &CopyJob<'_>, path: &TreePath, moved: &RenameEnd<'_>, wanted: &Stat) {
+    let (Some(parent), Some(name), Some(stat)) = (path.parent(), path.name(), &moved.target) else {
+        return;
+    };
+    let Ok(source) = job.source.open_below(parent.as_bytes()) else { return };
+    let source = EntrySide { file: FileRef::Named(source.as_fd(), name), stat: wanted };
+    let target = EntrySide { file: FileRef::Named(moved.dir.as_fd(), moved.name), stat };
+    attributes::tighten(job, EntrySides { source, target, is_new: false, no_xattrs: false });
 }
 
 /// Returns the flags for the rename of a directory. Only the existence of the names is compared,

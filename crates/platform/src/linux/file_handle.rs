@@ -19,7 +19,7 @@ const MAX_STRUCT_SIZE: usize = HEADER_SIZE + MAX_HANDLE_BYTES as usize;
 
 /// First and longest pause between retries when the kernel reports `ENOMEM`. Each pause is twice as
 /// long as the one before.
-const RETRY_PAUSES: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(50));
+const RETRY_PAUSES: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(200));
 
 /// Memory for a `struct file_handle`, with the alignment that the kernel requires.
 #[repr(C, align(8))]

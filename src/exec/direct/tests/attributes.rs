@@ -4,9 +4,9 @@
 mod linux;
 
 use std::{
-    fs::{self, File, Permissions},
+    fs::{self, File},
     io::{Seek, SeekFrom, Write as _},
-    os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink},
+    os::unix::fs::{MetadataExt, chown, lchown, symlink},
     path::Path,
 };
 
@@ -14,11 +14,7 @@ use mirror_core::job::Outcome;
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use rustix::fs::{XattrFlags, setxattr};
 
-use super::{CopierFixture, age, is_root};
-
-fn chmod(path: &Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-}
+use super::{CopierFixture, age, chmod, is_root};
 
 #[test]
 fn modes_and_times_of_files_links_and_directories_are_copied() {

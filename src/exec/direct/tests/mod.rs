@@ -20,8 +20,9 @@ mod tree;
 mod unprivileged;
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     num::NonZeroUsize,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -170,6 +171,10 @@ fn path(text: &str) -> TreePath {
 fn dirty_path(text: &str) -> DirtyPath {
     let scope = if text.ends_with('/') { Scope::Tree } else { Scope::Entry };
     DirtyPath { path: path(text), scope }
+}
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 fn rename(text: &str) -> Rename {

@@ -9,7 +9,7 @@ use std::{
 
 use mirror_core::job::Outcome;
 
-use super::{CopierFixture, age};
+use super::{CopierFixture, age, chmod};
 
 /// Creates a mirror with old files of different sizes.
 fn mirror(names: &str) -> CopierFixture {
@@ -188,4 +188,59 @@ fn without_deletion_a_rename_keeps_the_old_name() {
         assert_eq!(mirror.batch_with(&places, renames), Outcome::Done);
         assert!(fs::exists(mirror.target(from)).unwrap() && fs::exists(mirror.target(to)).unwrap());
     }
+}
+
+/// An entry that was private by its old directory must be private by itself, or by its new one,
+/// before it is moved there.
+#[test]
+fn a_rename_gives_no_access_that_the_source_does_not_grant() {
+    let mirror = CopierFixture::new();
+    let names: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
+    for root in [mirror.source(""), mirror.target("")] {
+        for directory in ["private", "shut", "open"] {
+            fs::create_dir_all(root.join(directory)).unwrap();
+        }
+    }
+    for name in &names {
+        for directory in ["shut", "open"] {
+            fs::write(mirror.source("private").join(format!("{directory}{name}")), name).unwrap();
+        }
+    }
+    chmod(&mirror.source("private"), 0o700);
+    mirror.assert_mirrored();
+    // One directory is closed, the files of the other one are.
+    chmod(&mirror.source("shut"), 0o700);
+    let (mut paths, mut renames) = (vec!["shut private".to_owned()], Vec::new());
+    for name in &names {
+        for directory in ["shut", "open"] {
+            let (old, new) = (format!("private/{directory}{name}"), format!("{directory}/{name}"));
+            if directory == "open" {
+                chmod(&mirror.source(&old), 0o600);
+            }
+            fs::rename(mirror.source(&old), mirror.source(&new)).unwrap();
+            paths.push(format!("{old} {new}"));
+            renames.push(format!("{old}>{new}"));
+        }
+    }
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let look = scope.spawn(|| {
+            let mode = |path: PathBuf| fs::metadata(path).map(|found| found.mode() & 0o77);
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                for name in ["0", "500", "999"] {
+                    if let Ok(mode) = mode(mirror.target("open").join(name)) {
+                        assert_eq!(mode, 0, "open/{name}");
+                    }
+                    if fs::exists(mirror.target("shut").join(name)).unwrap() {
+                        assert_eq!(mode(mirror.target("shut")).unwrap(), 0, "shut/{name}");
+                    }
+                }
+            }
+        });
+        let outcome = mirror.batch_with(&paths.join(" "), &renames.join(" "));
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        look.join().unwrap();
+        assert_eq!(outcome, Outcome::Done);
+    });
+    mirror.assert_same();
 }

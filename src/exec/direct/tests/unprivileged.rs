@@ -17,7 +17,7 @@ use rustix::{
     process::geteuid,
 };
 
-use super::{CopierFixture, age, failures};
+use super::{CopierFixture, age, chmod, failures};
 
 /// Set in the child process that runs the test as another user.
 const CHILD: &str = "LSYNCD_TEST_AS_SOMEBODY";
@@ -50,10 +50,6 @@ fn is_unprivileged(test: &str) -> bool {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}{output:?}");
     false
-}
-
-fn chmod(path: &std::path::Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 #[test]
