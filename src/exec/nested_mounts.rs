@@ -162,22 +162,34 @@ impl NestedMount {
 
 impl MountRecords {
     /// Notes what is mounted now. A file system that is mounted again, wherever that is, is no
-    /// longer missing anywhere. Others that were mounted at its path still are: their files are on
-    /// the target, and nobody has deleted them.
+    /// longer missing anywhere. Others that were mounted at its path still are, and so is itself
+    /// where it was mounted a second time: their files are on the target, and nobody has deleted
+    /// them.
     fn update(&mut self, mounted: Vec<NestedMount>, replaced: ReplacedSource) {
-        let is_mounted = |it: &NestedMount| mounted.iter().any(|now| now.instance == it.instance);
-        let is_back = |it: &NestedMount| {
-            mounted.iter().any(|now| {
-                now.is_same(it) || replaced == ReplacedSource::Budget && now.path == it.path
-            })
+        // Each mount of the present accounts for one of the past.
+        let mut left: Vec<&NestedMount> = mounted.iter().collect();
+        let mut take = |fits: &dyn Fn(&NestedMount) -> bool| {
+            left.iter().position(|now| fits(now)).map(|at| left.remove(at)).is_some()
         };
-        let lost = std::mem::take(&mut self.mounted).into_iter().filter(|it| !is_mounted(it));
-        for it in lost.filter(|it| !is_back(it)) {
-            self.unreported.push(it.path.clone());
-            self.unmounted.push(it);
+        let is_equal =
+            |one: &NestedMount, two: &NestedMount| one.instance == two.instance || one.is_same(two);
+        let accepts_any = replaced == ReplacedSource::Budget;
+        let mut lost = std::mem::take(&mut self.mounted);
+        lost.retain(|it| !take(&|now| now.path == it.path && is_equal(now, it)));
+        lost.retain(|it| !take(&|now| now.instance == it.instance));
+        let mut back = BTreeSet::new();
+        for only_there in [true, false] {
+            let mut is_back = |it: &NestedMount| {
+                take(&|now| {
+                    let is_there = now.path == it.path;
+                    now.is_same(it) && (is_there || !only_there) || accepts_any && is_there
+                })
+            };
+            lost.retain(|it| !is_back(it));
+            back.extend(self.unmounted.extract_if(.., |it| is_back(it)).map(|it| it.path));
         }
-        let back = self.unmounted.extract_if(.., |it| is_back(it)).map(|it| it.path);
-        let back: BTreeSet<TreePath> = back.collect();
+        self.unreported.extend(lost.iter().map(|it| it.path.clone()));
+        self.unmounted.append(&mut lost);
         let is_left = |path: &TreePath| {
             !mounted.iter().chain(&self.unmounted).any(|other| other.path == *path)
         };
@@ -432,17 +444,35 @@ mod tests {
         assert!(later.notes().is_empty());
     }
 
+    fn disk(number: u32, path: &str) -> NestedMount {
+        let note = MountNote {
+            path: hex(path.as_bytes()),
+            inode: format!("{number} - -"),
+            file_system: Some(format!("1021994 - {number} -")),
+            ..MountNote::default()
+        };
+        NestedMount::of_note(&note).unwrap()
+    }
+
+    #[test]
+    fn a_disk_that_is_mounted_twice_is_missing_where_it_is_unmounted() {
+        let mut records = MountRecords::default();
+        let mut update = |paths: &[&str]| {
+            records.update(paths.iter().map(|path| disk(5, path)).collect(), ReplacedSource::Wait);
+            let unmounted = records.unmounted.iter().map(|it| it.path.clone());
+            (unmounted.collect::<Vec<_>>(), std::mem::take(&mut records.vacated))
+        };
+        update(&["a", "b"]);
+        assert_eq!(update(&["a"]), (vec![at("b")], vec![]));
+        assert_eq!(update(&["a"]), (vec![at("b")], vec![]));
+        assert_eq!(update(&[]), (vec![at("b"), at("a")], vec![]));
+        // Its return to one place says nothing of the other one.
+        assert_eq!(update(&["a"]), (vec![at("b")], vec![]));
+        assert_eq!(update(&["a", "c"]), (vec![], vec![at("b")]));
+    }
+
     #[test]
     fn the_return_of_one_disk_says_nothing_of_another_one_at_its_path() {
-        let disk = |number: u32, path: &str| {
-            let note = MountNote {
-                path: hex(path.as_bytes()),
-                inode: format!("{number} - -"),
-                file_system: Some(format!("1021994 - {number} -")),
-                ..MountNote::default()
-            };
-            NestedMount::of_note(&note).unwrap()
-        };
         let (one, two) = (disk(5, "usb"), disk(6, "usb"));
         assert!(one.is_same(&disk(5, "elsewhere")) && !one.is_same(&two));
         let lost = |records: &MountRecords| {
