@@ -69,6 +69,9 @@ pub const TIME_PROBE_PREFIX: &[u8] = b"same? ";
 
 const TIME_PROBE_FORMAT: &[u8] = b"--out-format=same? %i";
 
+/// Deletes what the rules exclude, too.
+const DELETE_EXCLUDED: &[u8] = b"--delete-excluded";
+
 /// Deletes the listed entries that the source lacks.
 const DELETE_MISSING: &[u8] = b"--delete-missing-args";
 
@@ -129,13 +132,14 @@ impl RsyncPlan {
         hidden: &[TreePath],
     ) -> RsyncCall {
         let deletes = self.deletes(phase, deletions);
-        let deletes_excluded =
-            deletions != Deletions::Withheld && self.options.deletes_excluded(phase);
+        let wants_excluded = self.options.args().any(|arg| arg == DELETE_EXCLUDED);
+        let deletes_excluded = deletions != Deletions::Withheld
+            && (self.options.deletes_excluded(phase) || wants_excluded);
         let mut args = ArgList::default();
         args.add_hidden(hidden);
         let stdin = args.add_rules_from_stdin(&self.options.rules);
         args.add_if(deletes, b"--delete");
-        args.add_if(deletes_excluded, b"--delete-excluded");
+        args.add_if(deletes_excluded, DELETE_EXCLUDED);
         args.0.append(&mut self.base_args().0);
         args.0.append(&mut self.quick_check_args(check));
         if deletes || deletes_excluded {
@@ -327,12 +331,14 @@ impl RsyncPlan {
     }
 
     /// Returns the user's options and the timeouts.
+    /// Returns the arguments that all calls have. Those for a part of the tree exclude the rest, so
+    /// the user's own `--delete-excluded` is for full transfers only.
     fn base_args(&self) -> ArgList {
         let mut args = ArgList::default();
         if !self.options.short.is_empty() {
             args.0.push([b"-", self.options.short.as_slice()].concat());
         }
-        args.0.extend(self.options.args().cloned());
+        args.0.extend(self.options.args().filter(|arg| *arg != DELETE_EXCLUDED).cloned());
         timeout_args(&self.options, &self.target).for_each(|arg| args.add(arg));
         args
     }

@@ -176,6 +176,26 @@ fn withheld_deletions_override_every_policy() {
     assert!(!text(&call).contains("--delete") && !call.deletes(), "{}", text(&call));
 }
 
+/// Calls for a part of the tree exclude the rest, which `--delete-excluded` would delete.
+#[test]
+fn only_full_transfers_have_the_delete_excluded_of_the_user() {
+    let plan_with = |form| {
+        plan(RsyncOptions { extra: bytes(&["--delete-excluded"]), form, ..RsyncOptions::default() })
+    };
+    let has_it = |call: &str| call.contains("--delete-excluded");
+    for form in [ListForm::FilesFrom, ListForm::Filter] {
+        let plan = plan_with(form);
+        let phase = TransferPhase::Startup;
+        assert!(has_it(&full(&plan, phase, Deletions::Allowed)));
+        assert!(!has_it(&full(&plan, phase, Deletions::Withheld)));
+        assert!(!has_it(&list(&plan, &["a"], &["b"], Deletions::Allowed)));
+        assert!(!has_it(&text(&plan.root_attributes())));
+        let removal =
+            plan.removal(&[(paths(&["a"])[0].clone(), UnwantedKind::Any)], Deletions::Allowed);
+        assert!(!has_it(&text(&removal)));
+    }
+}
+
 #[test]
 fn hidden_paths_precede_the_rules_of_the_user() {
     let rules = ExcludeRules::Excludes(bytes(&["x"]));
