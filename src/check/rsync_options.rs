@@ -112,9 +112,7 @@ fn option_warning(sync: &SyncConfig, name: &[u8], named: &str) -> Option<String>
             "the content of directories is not transferred".into()
         }
         b"size-only" => {
-            "a full transfer, such as at the start, leaves out a changed file of equal \
-                         size"
-                .into()
+            "a full transfer, such as at the start, leaves out a changed file of equal size".into()
         }
         b"files-from" => "it replaces the list of the paths of a batch".into(),
         _ if is_deletion(name) && sync.delete == DeletePolicy::Never => {

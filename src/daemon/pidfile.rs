@@ -171,8 +171,11 @@ mod tests {
         let path = dir.path().join("pid");
         let first = written(&path);
         let error = Pidfile::create(&path).unwrap_err();
-        let start = format!("Cannot lock pidfile; '{}', another daemon holds it: ", path.display());
-        assert!(error.to_string().starts_with(&start), "{error}");
+        let text = format!(
+            "Cannot lock pidfile; '{}', another daemon holds it: stop that, or set another pidfile",
+            path.display()
+        );
+        assert_eq!(error.to_string(), text);
         assert_eq!(fs::read_to_string(&path).unwrap(), own_line());
         drop(first);
         Pidfile::create(&path).unwrap();

@@ -231,8 +231,8 @@ fn each_flipped_bit_and_each_truncation_is_refused() {
     let journal = [
         JournalEntry::Opened { boot: "boot".into() },
         JournalEntry::Changed { target: "target".into(), paths: vec![path] },
+        JournalEntry::Marked { mark: "mark".into(), targets: vec!["target".into()] },
         JournalEntry::Marking { mark: "new".into(), targets: vec!["target".into()] },
-        JournalEntry::Marked { mark: "new".into(), targets: vec!["target".into()] },
         JournalEntry::Closed,
     ];
     new.writer.prepare(&footer).unwrap().commit(&journal).unwrap();

@@ -84,9 +84,13 @@ impl Restarts {
         self.sandbox.daemon().config(&self.config(), 1).args(args).start()
     }
 
+    /// The name of the kind in a configuration.
+    fn kind(&self) -> &'static str {
+        self.mode.option().trim_start_matches('-')
+    }
+
     fn config(&self) -> String {
-        let (kind, interval, more) =
-            (self.mode.option().trim_start_matches('-'), self.interval, &self.more);
+        let (kind, interval, more) = (self.kind(), self.interval, &self.more);
         let local =
             || format!("default.{kind}, source = '@/source', target = '@/served/target', {more}");
         let sync = self.remote.clone().unwrap_or_else(local);

@@ -114,9 +114,10 @@ fn apply_one(
 /// not grant: what is moved there may have been private so far. `done` are those that were compared
 /// before.
 fn tighten_parents(job: &CopyJob<'_>, path: &TreePath, done: &mut BTreeSet<TreePath>) {
-    let parent = path.parent();
+    // Most renames of a batch lead to few directories. Those above one are done before it.
+    let Some(parent) = path.parent().filter(|parent| !done.contains(parent)) else { return };
     let mut here = TreePath::root();
-    for name in parent.iter().flat_map(TreePath::components) {
+    for name in parent.components() {
         if here.push(name).is_none() {
             return;
         }

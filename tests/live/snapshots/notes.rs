@@ -28,6 +28,9 @@ in_both_modes!(
     the_status_tells_how_the_start_used_the_snapshot,
 );
 
+/// Settings with which deletions that were seen are held, but not those that nobody has seen.
+const LIMITS: &str = "maxDelete = 50, maxDeleteSeen = 5";
+
 const UNMOUNTED: &str = "was unmounted: the target keeps its files";
 
 impl Restarts {
@@ -139,19 +142,16 @@ fn deletions_that_nobody_has_seen_are_held_over_restarts(mode: TransferMode) {
 /// Deletions that were seen count as unseen after a restart, for which `maxDelete` would suffice.
 fn deletions_that_were_seen_are_held_over_restarts(mode: TransferMode) {
     let mut restarts = Restarts::with_socket(mode);
-    restarts.more = "maxDelete = 50, maxDeleteSeen = 5".into();
-    restarts.fill();
-    let daemon = restarts.start(&[]);
-    fs::remove_dir_all(restarts.source.join("a")).unwrap();
+    restarts.more = LIMITS.into();
+    let daemon = restarts.hold();
     daemon.wait_for_log("deletions");
-    restarts.wait_held(&daemon, 10);
     Restarts::kill(daemon);
     restarts.check_held(10);
 }
 
 fn held_deletions_that_cannot_be_stored_are_reported(mode: TransferMode) {
     let mut restarts = Restarts::with_socket(mode);
-    restarts.more = "maxDelete = 50, maxDeleteSeen = 5".into();
+    restarts.more = LIMITS.into();
     restarts.fill();
     let daemon = restarts.start(&[]);
     let notes = restarts.notes();
@@ -166,22 +166,10 @@ fn held_deletions_that_cannot_be_stored_are_reported(mode: TransferMode) {
     restarts.check_held(10);
 }
 
-/// Settings with which deletions that were seen are held, but not those that nobody has seen.
-const LIMITS: &str = "maxDelete = 50, maxDeleteSeen = 5";
-
-/// Deletes a directory of the source, and waits until this is held.
-fn hold(restarts: &Restarts, daemon: &TestDaemon) {
-    fs::remove_dir_all(restarts.source.join("a")).unwrap();
-    restarts.wait_held(daemon, 10);
-}
-
 fn held_deletions_survive_another_spelling_of_the_target(mode: TransferMode) {
     let mut restarts = Restarts::with_socket(mode);
     restarts.more = LIMITS.into();
-    restarts.fill();
-    let daemon = restarts.start(&[]);
-    hold(&restarts, &daemon);
-    let kind = mode.option().trim_start_matches('-');
+    let (daemon, kind) = (restarts.hold(), restarts.kind());
     let at = |target: &str| {
         format!("default.{kind}, source = '@/source', target = '@/{target}', {LIMITS}")
     };
@@ -198,14 +186,11 @@ fn held_deletions_survive_another_spelling_of_the_target(mode: TransferMode) {
 
 fn held_deletions_survive_a_redirected_source(mode: TransferMode) {
     let mut restarts = Restarts::with_socket(mode);
-    let kind = mode.option().trim_start_matches('-');
     let sync = format!("source = '@/current', target = '@/served/target', {LIMITS}");
-    restarts.remote = Some(format!("default.{kind}, {sync}"));
+    restarts.remote = Some(format!("default.{}, {sync}", restarts.kind()));
     let link = restarts.sandbox.path("current");
     symlink(&restarts.source, &link).unwrap();
-    restarts.fill();
-    let daemon = restarts.start(&[]);
-    hold(&restarts, &daemon);
+    let daemon = restarts.hold();
     // Another release of the same tree.
     let redirect = |name: &str| {
         let release = restarts.sandbox.path(name);
@@ -227,10 +212,7 @@ fn held_deletions_survive_a_redirected_source(mode: TransferMode) {
 fn held_deletions_survive_a_run_that_deletes_nothing(mode: TransferMode) {
     let mut restarts = Restarts::with_socket(mode);
     restarts.more = LIMITS.into();
-    restarts.fill();
-    let daemon = restarts.start(&[]);
-    hold(&restarts, &daemon);
-    Restarts::end(daemon);
+    Restarts::end(restarts.hold());
     for delete in ["false", "'running'"] {
         restarts.more = format!("{LIMITS}, delete = {delete}");
         let daemon = restarts.start(&[]);
@@ -255,7 +237,7 @@ fn held_deletions_survive_a_run_that_deletes_nothing(mode: TransferMode) {
 
 fn held_deletions_of_syncs_with_one_target_are_kept_apart(mode: TransferMode) {
     let restarts = Restarts::with_socket(mode);
-    let kind = mode.option().trim_start_matches('-');
+    let kind = restarts.kind();
     let sync = |name: &str, exclude: &str| {
         format!(
             "sync{{ default.{kind}, name = '{name}', source = '@/source', \
@@ -289,7 +271,7 @@ fn held_deletions_of_syncs_with_one_target_are_kept_apart(mode: TransferMode) {
 
 fn a_sync_that_is_removed_and_added_by_reloads_continues_as_after_a_restart(mode: TransferMode) {
     let mut restarts = Restarts::with_socket(mode);
-    restarts.more = "maxDelete = 50, maxDeleteSeen = 5".into();
+    restarts.more = LIMITS.into();
     restarts.sandbox.create_dir("other");
     let all = restarts.config();
     let (settings, sync) = all.split_once('\n').unwrap();
@@ -317,6 +299,15 @@ fn a_sync_that_is_removed_and_added_by_reloads_continues_as_after_a_restart(mode
 }
 
 impl Restarts {
+    /// Fills the target, starts a daemon, and deletes a directory of the source, which is held.
+    fn hold(&self) -> TestDaemon {
+        self.fill();
+        let daemon = self.start(&[]);
+        fs::remove_dir_all(self.source.join("a")).unwrap();
+        self.wait_held(&daemon, 10);
+        daemon
+    }
+
     /// Waits until the status has this number of held deletions.
     #[track_caller]
     fn wait_held(&self, daemon: &TestDaemon, count: u64) {

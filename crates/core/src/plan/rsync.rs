@@ -330,9 +330,8 @@ impl RsyncPlan {
         args
     }
 
-    /// Returns the user's options and the timeouts.
-    /// Returns the arguments that all calls have. Those for a part of the tree exclude the rest, so
-    /// the user's own `--delete-excluded` is for full transfers only.
+    /// Returns the user's options and the timeouts. The user's own `--delete-excluded` is for full
+    /// transfers only: calls for a part of the tree exclude the rest.
     fn base_args(&self) -> ArgList {
         let mut args = ArgList::default();
         if !self.options.short.is_empty() {

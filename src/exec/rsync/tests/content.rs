@@ -208,6 +208,19 @@ fn set(marks: &[&[u8]]) -> Arc<PathSet> {
     paths
 }
 
+/// Returns a batch with these written paths, and with the link `current`, which replaces another.
+fn replaced_link(written: &[&[u8]]) -> Work {
+    Work::Batch {
+        paths: set(&[&[&b"current"[..]], written].concat()),
+        observed: Arc::new(ObservedChanges {
+            written: (*set(written)).clone(),
+            renamed_to: (*set(&[b"current"])).clone(),
+            ..ObservedChanges::default()
+        }),
+        renames: Arc::default(),
+    }
+}
+
 #[test]
 fn a_link_switched_during_a_transfer_waits_for_the_next_batch() {
     let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
@@ -220,52 +233,38 @@ fn a_link_switched_during_a_transfer_waits_for_the_next_batch() {
     symlink("one", fixture.source("current")).unwrap();
     fs::create_dir(fixture.source("one")).unwrap();
     fs::write(fixture.source("one/file"), "").unwrap();
-    let work = |written: &[&[u8]]| Work::Batch {
-        paths: set(&[&[&b"current"[..]], written].concat()),
-        observed: Arc::new(ObservedChanges {
-            written: (*set(written)).clone(),
-            renamed_to: (*set(&[b"current"])).clone(),
-            ..ObservedChanges::default()
-        }),
-        renames: Arc::default(),
-    };
-    assert_eq!(failed_paths(&fixture.run(work(&[b"one/"]))), ["/current Entry"]);
+    assert_eq!(failed_paths(&fixture.run(replaced_link(&[b"one/"]))), ["/current Entry"]);
     assert_eq!(fs::read_link(fixture.target("current")).unwrap(), Path::new("zero"));
     fixture.binary = "rsync".into();
-    assert_eq!(fixture.run(work(&[b"two/"])), Outcome::Done);
+    assert_eq!(fixture.run(replaced_link(&[b"two/"])), Outcome::Done);
     fixture.assert_equal();
 }
 
 #[test]
 fn a_replacing_link_is_transferred_after_its_destination() {
-    let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
-    fixture.use_script(
-        "cat >\"$PLACE/list\"; tr '\\0' ' ' <\"$PLACE/list\" >>\"$PLACE/calls\"\n\
-         echo >>\"$PLACE/calls\"; exec rsync \"$@\" <\"$PLACE/list\"",
-    );
-    symlink("one", fixture.target("current")).unwrap();
-    symlink("two", fixture.source("current")).unwrap();
-    symlink("two", fixture.source("fresh")).unwrap();
-    fs::create_dir(fixture.source("two")).unwrap();
-    fs::write(fixture.source("two/file"), "").unwrap();
-    fs::write(fixture.source("two/large"), [0; 2000]).unwrap();
-    fixture.batch_size_limit = Some(1000);
-    let Work::Batch { paths, renames, .. } =
-        batch(&[b"current", b"fresh", b"two/file", b"two/large"])
-    else {
-        panic!()
+    let fixture = || {
+        let mut fixture = RsyncFixture::with_rsync()?;
+        fixture.use_script(
+            "cat >\"$PLACE/list\"; tr '\\0' ' ' <\"$PLACE/list\" >>\"$PLACE/calls\"\n\
+             echo >>\"$PLACE/calls\"; exec rsync \"$@\" <\"$PLACE/list\"",
+        );
+        symlink("one", fixture.target("current")).unwrap();
+        symlink("two", fixture.source("current")).unwrap();
+        symlink("two", fixture.source("fresh")).unwrap();
+        fs::create_dir(fixture.source("two")).unwrap();
+        fs::write(fixture.source("two/file"), "").unwrap();
+        Some(fixture)
     };
-    let Work::Batch { paths: moved, .. } = batch(&[b"current"]) else { panic!() };
-    let Work::Batch { paths: written, .. } = batch(&[b"fresh", b"two/file", b"two/large"]) else {
-        panic!()
-    };
-    let observed = ObservedChanges {
-        written: (*written).clone(),
-        renamed_to: (*moved).clone(),
-        ..ObservedChanges::default()
-    };
-    let work = Work::Batch { paths, observed: Arc::new(observed), renames };
-    assert_eq!(fixture.run(work), Outcome::Done);
-    assert_eq!(fixture.calls(), ["/./fresh /two/file ", "/two/large ", "/./current "]);
-    fixture.assert_equal();
+    let Some(small) = fixture() else { return };
+    assert_eq!(small.run(replaced_link(&[b"fresh", b"two/"])), Outcome::Done);
+    assert_eq!(small.calls(), ["/./fresh /./two ", "/./current "]);
+    small.assert_equal();
+
+    let Some(mut large) = fixture() else { return };
+    large.batch_size_limit = Some(1000);
+    fs::write(large.source("two/large"), [0; 2000]).unwrap();
+    let work = replaced_link(&[b"fresh", b"two/file", b"two/large"]);
+    assert_eq!(large.run(work), Outcome::Done);
+    assert_eq!(large.calls(), ["/./fresh /two/file ", "/two/large ", "/./current "]);
+    large.assert_equal();
 }
