@@ -11,14 +11,10 @@ pub fn release_unused() {
     }
 }
 
-/// Size in bytes from which a piece of memory has its own pages. A list of paths soon is so large,
-/// and leaves holes in a heap when it grows.
+/// Size in bytes from which a piece of memory has its own pages, and from which the free end of a
+/// heap is returned.
 #[cfg(target_env = "gnu")]
-const MMAP_THRESHOLD: libc::c_int = 64 << 10;
-
-/// Size in bytes from which the free end of a heap is returned.
-#[cfg(target_env = "gnu")]
-const TRIM_THRESHOLD: libc::c_int = 256 << 10;
+const THRESHOLD: libc::c_int = 256 << 10;
 
 /// Limits what the heaps of the allocator keep, before threads are started. The GNU C library gives
 /// threads heaps of their own, up to eight for each processor. Each of them keeps memory that was
@@ -30,8 +26,8 @@ pub fn limit_heaps() {
     // SAFETY: the calls take two numbers. They fail for unknown ones only.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 2);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, THRESHOLD);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, THRESHOLD);
     }
 }
 
