@@ -15,7 +15,7 @@ use mirror_core::{
     input::TargetLink,
     mirror::{Connection, Insist, MirrorSettings, scripted::ScriptSettings},
     path::{Escaped, TreePath},
-    plan::{options::TransferPhase, target::Target},
+    plan::target::Target,
     snapshot::SourceDifference,
 };
 
@@ -435,10 +435,7 @@ pub(super) fn direct_settings(
     direct::DirectSettings {
         target: context.base_dir.join(&sync.target),
         filter: Arc::clone(&sync.filter),
-        delete: direct::DeletePhases {
-            startup: sync.delete.applies(TransferPhase::Startup),
-            running: sync.delete.applies(TransferPhase::Running),
-        },
+        delete: sync.delete,
         renames: sync.renames,
         max_delete: sync.max_delete,
         max_delete_seen: sync.max_delete_seen,

@@ -14,7 +14,7 @@ use mirror_core::{
     guard::DeletionTerms,
     job::{DirtyPath, Failure, HeldDeletions, Outcome, Rename, Scope, Work},
     path::TreePath,
-    plan::direct::DirectOptions,
+    plan::{direct::DirectOptions, options::TransferPhase},
     queue::ObservedChanges,
 };
 use mirror_platform::{dir::Dir, stat::Stat};
@@ -138,10 +138,10 @@ impl<'a> CopyJob<'a> {
         target: Dir,
         cancel: &'a CancelToken,
     ) -> Self {
-        let delete = match work {
-            Work::Full { .. } => executor.settings.delete.startup,
-            Work::Batch { .. } | Work::Large { .. } => executor.settings.delete.running,
-        };
+        let delete = executor.settings.delete.applies(match work {
+            Work::Full { .. } => TransferPhase::Startup,
+            Work::Batch { .. } | Work::Large { .. } => TransferPhase::Running,
+        });
         let renames = match work {
             Work::Batch { renames, .. } => &**renames,
             Work::Full { .. } | Work::Large { .. } => &[],
@@ -356,7 +356,10 @@ impl<'a> CopyJob<'a> {
         } else if self.is_source_empty() {
             DeletionTerms::EMPTY_SOURCE
         } else {
-            let budget = self.executor.target_identity.budget(self.executor.settings.max_delete);
+            let settings = &self.executor.settings;
+            let may_be_older = self.is_full() || self.observed.retries_startup();
+            let budget = settings.delete.unobserved_budget(may_be_older, settings.max_delete);
+            let budget = self.executor.target_identity.budget(budget);
             self.executor.state.observed_holds.terms(budget, observed)
         };
         terms.accepting(self.observed.accepted)

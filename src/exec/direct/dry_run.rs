@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mirror_core::{fs_event::EntryKind, path::TreePath};
+use mirror_core::{fs_event::EntryKind, path::TreePath, plan::options::TransferPhase};
 
 use super::{DirectExecutor, error::os_message, path_text};
 use crate::exec::dry_run::Drift;
@@ -197,7 +197,9 @@ impl DryWalk<'_> {
         let mut entries = vec![(path.clone(), target.is_dir())];
         while let Some((path, is_directory)) = entries.pop() {
             let kind = if is_directory { EntryKind::Directory } else { EntryKind::Other };
-            if !settings.delete.startup || settings.filter.protects(&path, kind) {
+            if !settings.delete.applies(TransferPhase::Startup)
+                || settings.filter.protects(&path, kind)
+            {
                 continue;
             }
             self.drift.would_delete.add(&path);

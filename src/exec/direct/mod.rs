@@ -59,7 +59,7 @@ use mirror_core::{
     guard::MaxDelete,
     job::{Failure, Job, Outcome, Work},
     path::Escaped,
-    plan::direct::DirectOptions,
+    plan::{direct::DirectOptions, options::DeletePolicy},
     queue::PathSet,
 };
 use mirror_platform::{clone_file, dir::Dir, umask};
@@ -85,15 +85,6 @@ const MAX_WORKERS: usize = 8;
 /// The usual umask, where it cannot be read.
 const ASSUMED_UMASK: u32 = 0o022;
 
-/// Phases in which extraneous entries are deleted from the target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DeletePhases {
-    /// During full transfers.
-    pub startup: bool,
-    /// During the transfers of single changes.
-    pub running: bool,
-}
-
 /// Settings of a [`DirectExecutor`].
 #[derive(Clone, Debug)]
 pub(crate) struct DirectSettings {
@@ -102,7 +93,7 @@ pub(crate) struct DirectSettings {
     /// Filter rules: excluded paths are neither copied nor deleted.
     pub filter: Arc<Filter>,
     /// Phases in which deletions are applied.
-    pub delete: DeletePhases,
+    pub delete: DeletePolicy,
     /// True if renames in the source are applied as renames at the target.
     pub renames: bool,
     /// Budget for deletions that no watch event reported.

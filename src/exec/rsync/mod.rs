@@ -195,7 +195,7 @@ impl RsyncExecutor {
         let target_identity = &self.state.target_identity;
         let before = target_identity.check_before(work)?;
         run.remove_abandoned();
-        run.accept_deletions(work.observed().accepted);
+        run.observed = Arc::clone(work.observed());
         let left = self.root.vacated_paths();
         if let Work::Batch { paths, .. } = work
             && !left.is_empty()

@@ -27,7 +27,10 @@ impl RsyncRun<'_> {
     /// Returns the terms for deletions that nobody saw happen.
     pub(super) fn unobserved_terms(&self) -> DeletionTerms {
         let state = &self.executor.state;
-        let budget = state.target_identity.budget(self.executor.max_delete);
+        let may_be_older = self.is_full() || self.observed.retries_startup();
+        let delete = self.executor.plan.options.delete;
+        let budget = delete.unobserved_budget(may_be_older, self.executor.max_delete);
+        let budget = state.target_identity.budget(budget);
         let terms = state.observed_holds.terms(budget, self.executor.max_delete_seen);
         self.after_acceptance(terms)
     }

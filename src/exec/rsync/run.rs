@@ -9,10 +9,10 @@ use std::{
 };
 
 use mirror_core::{
-    guard::{AcceptedDeletions, DeletionTerms},
+    guard::DeletionTerms,
     job::{DirtyPath, Failure, HeldDeletions, Outcome, Scope},
     path::{Escaped, TreePath},
-    queue::PathSet,
+    queue::{ObservedChanges, PathSet},
 };
 use mirror_platform::dir::Dir;
 
@@ -42,8 +42,8 @@ pub(super) struct RsyncRun<'a> {
     pub(super) cancel: &'a CancelToken,
     pub(super) root: &'a Dir,
     pub(super) failed: Vec<(DirtyPath, Failure)>,
-    /// Deletions that an operator has accepted.
-    accepted: AcceptedDeletions,
+    /// The changes observed at the paths of the job.
+    pub(super) observed: Arc<ObservedChanges>,
     /// Deletions that are held back.
     pub(super) held: Vec<HeldDeletions>,
     /// The hard-linked files of the job, and those whose names were split between calls.
@@ -82,7 +82,7 @@ impl<'a> RsyncRun<'a> {
             cancel,
             root,
             failed: Vec::new(),
-            accepted: AcceptedDeletions::default(),
+            observed: Arc::default(),
             held: Vec::new(),
             link_groups: LinkGroups::default(),
             entries_before: state.entry_count(),
@@ -99,14 +99,9 @@ impl<'a> RsyncRun<'a> {
         }
     }
 
-    /// Sets the deletions that an operator has accepted.
-    pub(super) const fn accept_deletions(&mut self, accepted: AcceptedDeletions) {
-        self.accepted = accepted;
-    }
-
     /// Returns these terms after the operator's decision.
-    pub(super) const fn after_acceptance(&self, terms: DeletionTerms) -> DeletionTerms {
-        terms.accepting(self.accepted)
+    pub(super) fn after_acceptance(&self, terms: DeletionTerms) -> DeletionTerms {
+        terms.accepting(self.observed.accepted)
     }
 
     /// Returns true if the whole source was transferred.

@@ -46,7 +46,7 @@ use crate::{
     job::{DirtyPath, Failure, Job, JobEnd, JobId, Outcome, Scope},
     log_event::{BatchEvent, FullEvent, MirrorEvent, StartupEvent},
     path::TreePath,
-    queue::{Batch, Debounce, DirtySet, OpenFiles, Settled},
+    queue::{Batch, Debounce, DirtySet, OpenFiles, PathSet, Settled},
     time::Moment,
 };
 
@@ -203,12 +203,11 @@ impl Mirror {
         }
         let purpose = running.purpose;
         let paths = running.compared_paths(is_full);
-        self.queue.settle_with_large(
-            running.batch,
-            settlement(&outcome),
-            large_files(&outcome),
-            now,
-        );
+        let (settled, large) = (settlement(&outcome), large_files(&outcome));
+        let is_startup = purpose == JobPurpose::Startup;
+        let left = if is_startup { settled.left(&large) } else { PathSet::default() };
+        self.queue.settle_with_large(running.batch, settled, large, now);
+        self.queue.note_left_by_startup(left);
         let (failed, held) = match outcome {
             Outcome::Done => Default::default(),
             Outcome::Partial(failed) => (failed, Vec::new()),

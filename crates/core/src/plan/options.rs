@@ -5,7 +5,7 @@ use core::str;
 use core::str::FromStr;
 
 use super::args::{RsyncArg, RsyncArgParser};
-use crate::path::TreePath;
+use crate::{guard::MaxDelete, path::TreePath};
 
 /// Policy for deleting entries of the target that the source lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -30,6 +30,19 @@ impl DeletePolicy {
             Self::Always => true,
             Self::Startup => matches!(phase, TransferPhase::Startup),
             Self::Running => matches!(phase, TransferPhase::Running),
+        }
+    }
+
+    /// Returns the budget for the unobserved deletions of a job, given the configured one.
+    ///
+    /// While a [`Running`](Self::Running) mirror compares everything, or what its startup has
+    /// failed on, nobody knows which of these entries the target had before: a share allows none of
+    /// them then.
+    #[must_use]
+    pub const fn unobserved_budget(self, may_be_older: bool, configured: MaxDelete) -> MaxDelete {
+        match (self, configured) {
+            (Self::Running, MaxDelete::Share(_)) if may_be_older => MaxDelete::Count(0),
+            _ => configured,
         }
     }
 }

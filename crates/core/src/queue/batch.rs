@@ -1,6 +1,6 @@
 //! Batches of dirty paths, and their settlement.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 
 use crate::{
     guard::AcceptedDeletions,
@@ -110,4 +110,17 @@ pub enum Settled {
     /// Unknown: the whole batch waits again at once, with its original age. The caller decides when
     /// to retry.
     Nothing,
+}
+
+impl Settled {
+    /// Returns the paths that have to be tried again, apart from those of a result that is unknown:
+    /// the failed ones, and the large files that were split off.
+    pub(crate) fn left(&self, large: &BTreeSet<TreePath>) -> PathSet {
+        let failed = match self {
+            Self::Except(failed) => failed.as_slice(),
+            Self::All | Self::Nothing => &[],
+        };
+        let large = large.iter().map(|path| DirtyPath { path: path.clone(), scope: Scope::Entry });
+        failed.iter().cloned().chain(large).collect()
+    }
 }

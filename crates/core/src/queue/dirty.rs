@@ -253,6 +253,7 @@ impl DirtySet {
             self.hot.ended(&paths, started, now);
         }
         let observed = Arc::unwrap_or_clone(observed);
+        let left = settled.left(&large);
         let failed = match settled {
             Settled::All => Vec::new(),
             Settled::Except(failed) => failed,
@@ -263,10 +264,8 @@ impl DirtySet {
                 return;
             }
         };
-        if !failed.is_empty() || !large.is_empty() {
-            let file = |path: &TreePath| DirtyPath { path: path.clone(), scope: Scope::Entry };
-            let left = failed.iter().cloned().chain(large.iter().map(file));
-            self.observed.append(observed.restrict(&left.collect()));
+        if !left.is_empty() {
+            self.observed.append(observed.restrict(&left));
         }
         self.recent.add(observed, now);
         let since = span.first.unwrap_or(now);

@@ -27,6 +27,9 @@ pub struct ObservedChanges {
     pub deleted: PathSet,
     /// The deleted names whose entry has another name in the source now: a rename is no deletion.
     pub renamed_from: PathSet,
+    /// Paths that the startup has failed on: what the target has there may be older than the
+    /// mirror.
+    pub left_by_startup: PathSet,
     /// True in a job that may find deletions that were observed earlier and are held: deletions
     /// that are not observed are then made only if the budgets for both kinds allow them.
     pub may_include_held: bool,
@@ -100,7 +103,8 @@ impl ObservedChanges {
     /// Returns true if nothing was observed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.written.is_empty() && self.renamed_to.is_empty() && self.deleted.is_empty()
+        let sets = [&self.written, &self.renamed_to, &self.deleted, &self.left_by_startup];
+        sets.into_iter().all(PathSet::is_empty)
     }
 
     /// Returns true if the content of this entry may differ from that on the target although size
@@ -117,6 +121,16 @@ impl ObservedChanges {
     #[must_use]
     pub fn is_deleted(&self, path: &TreePath) -> bool {
         self.deleted.has_at_or_above(path)
+    }
+
+    /// Returns true if there is a path that the startup has failed on and where no other change was
+    /// observed since.
+    #[must_use]
+    pub fn retries_startup(&self) -> bool {
+        let sets = [&self.written, &self.renamed_to, &self.deleted];
+        let is_unchanged =
+            |dirty: DirtyPath| !sets.iter().any(|it| it.has_at_or_above(&dirty.path));
+        self.left_by_startup.iter().any(is_unchanged)
     }
 
     /// Returns true if a deletion at, above or below this path was observed that is no rename.
@@ -233,6 +247,7 @@ impl ObservedChanges {
             renamed_to: self.renamed_to.take_within(paths),
             deleted: self.deleted.take_within(paths),
             renamed_from: self.renamed_from.take_within(paths),
+            left_by_startup: self.left_by_startup.take_within(paths),
             ..Self::default()
         };
         taken.append(self.covering(paths));
@@ -247,6 +262,7 @@ impl ObservedChanges {
         part.renamed_to.append(self.renamed_to.iter().filter(within).collect());
         part.deleted.append(self.deleted.iter().filter(within).collect());
         part.renamed_from.append(self.renamed_from.iter().filter(within).collect());
+        part.left_by_startup.append(self.left_by_startup.iter().filter(within).collect());
         part
     }
 
@@ -262,6 +278,7 @@ impl ObservedChanges {
             renamed_to: of(&|it| self.renamed_to.covers(&it.path, it.scope)),
             deleted: of(&|it| self.deleted.has_at_or_above(&it.path)),
             renamed_from: of(&|it| self.renamed_from.has_at_or_above(&it.path)),
+            left_by_startup: of(&|it| self.left_by_startup.covers(&it.path, it.scope)),
             ..Self::default()
         }
     }
@@ -272,6 +289,7 @@ impl ObservedChanges {
         self.renamed_to.append(other.renamed_to);
         self.deleted.append(other.deleted);
         self.renamed_from.append(other.renamed_from);
+        self.left_by_startup.append(other.left_by_startup);
     }
 
     /// The approximate memory use in bytes.

@@ -5,10 +5,11 @@ use std::{fs, sync::Arc};
 use mirror_core::{
     guard::MaxDelete,
     job::{DirtyPath, HeldDeletions, HoldReason, Outcome, Work},
+    plan::options::DeletePolicy,
     queue::{ObservedChanges, PathSet},
 };
 
-use super::{CopierFixture, DeletePhases, dirty_path, failures, observed_changes, rename};
+use super::{CopierFixture, dirty_path, failures, observed_changes, rename};
 
 /// Creates a mirror of a hundred files in ten directories, with the default budget.
 fn mirror() -> CopierFixture {
@@ -180,11 +181,7 @@ fn without_a_total_a_partial_job_counts_the_target() {
         lose(&mirror, lost);
         // What the job creates makes no share smaller.
         (0..100).for_each(|n| fs::write(mirror.source(&format!("d9/new{n}")), "").unwrap());
-        let executor = super::executor(
-            &mirror.source,
-            &mirror.target,
-            DeletePhases { startup: true, running: true },
-        );
+        let executor = super::executor(&mirror.source, &mirror.target, DeletePolicy::Always);
         let mut mirror = CopierFixture { executor, ..mirror };
         mirror.executor.settings.max_delete = MaxDelete::default();
         let outcome = mirror.batch(&format!("{places} d9/"));
@@ -196,6 +193,30 @@ fn without_a_total_a_partial_job_counts_the_target() {
         assert_eq!((all[0].count, all[0].total), (66, Some(110)));
         assert!(fs::exists(mirror.target("d9/new99")).unwrap());
     }
+}
+
+#[test]
+fn what_may_be_older_than_the_mirror_is_held_if_only_later_deletions_are_made() {
+    let mut mirror = CopierFixture::with(DeletePolicy::Running);
+    mirror.executor.settings.max_delete = MaxDelete::default();
+    fs::create_dir(mirror.target("d")).unwrap();
+    for name in ["d/old", "old"] {
+        fs::write(mirror.target(name), b"").unwrap();
+    }
+    for name in ["d", "kept"] {
+        fs::write(mirror.source(name), b"content").unwrap();
+    }
+    assert_eq!(failures(mirror.full()).len(), 1);
+    let paths: Arc<PathSet> = Arc::new([dirty_path("d")].iter().collect());
+    let left_by_startup = (*paths).clone();
+    let observed = Arc::new(ObservedChanges { left_by_startup, ..ObservedChanges::default() });
+    let retry = Work::Batch { paths, observed, renames: Arc::new([]) };
+    assert_eq!(held(mirror.run(retry))[0].count, 2);
+    assert_eq!(held(mirror.run(Work::full_batch(Arc::default())))[0].count, 3);
+    assert_eq!(mirror.batch_observed("old", "old", ""), Outcome::Done);
+    mirror.executor.settings.max_delete = MaxDelete::Unlimited;
+    assert_eq!(mirror.batch("d"), Outcome::Done);
+    mirror.assert_same();
 }
 
 #[test]

@@ -33,7 +33,7 @@ use mirror_core::{
     guard::MaxDelete,
     job::{DirtyPath, Job, JobId, Outcome, Rename, Scope, Work},
     path::TreePath,
-    plan::direct::DirectOptions,
+    plan::{direct::DirectOptions, options::DeletePolicy},
     queue::{ObservedChanges, PathSet},
 };
 use rustix::{
@@ -42,7 +42,7 @@ use rustix::{
 };
 use tempfile::TempDir;
 
-use super::{DeletePhases, DirectExecutor, DirectSettings};
+use super::{DirectExecutor, DirectSettings};
 use crate::{
     exec::{
         Executor,
@@ -52,7 +52,7 @@ use crate::{
     report::Log,
 };
 
-const ALWAYS: DeletePhases = DeletePhases { startup: true, running: true };
+const ALWAYS: DeletePolicy = DeletePolicy::Always;
 
 /// Source, target and executor in a temporary directory.
 pub(super) struct CopierFixture {
@@ -69,11 +69,11 @@ impl CopierFixture {
         Self::with(ALWAYS)
     }
 
-    fn with(delete: DeletePhases) -> Self {
+    fn with(delete: DeletePolicy) -> Self {
         Self::filtered(delete, Filter::default())
     }
 
-    fn filtered(delete: DeletePhases, filter: Filter) -> Self {
+    fn filtered(delete: DeletePolicy, filter: Filter) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let (source, target) = (temp.path().join("source"), temp.path().join("target"));
         fs::create_dir(&source).unwrap();
@@ -134,7 +134,7 @@ impl CopierFixture {
     }
 }
 
-fn executor(source: &Path, target: &Path, delete: DeletePhases) -> DirectExecutor {
+fn executor(source: &Path, target: &Path, delete: DeletePolicy) -> DirectExecutor {
     let root = Arc::new(SourceRoot::new(source.canonicalize().unwrap(), SourceRules::default()));
     root.pin().unwrap();
     let filter = Arc::new(Filter::default());

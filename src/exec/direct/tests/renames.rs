@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mirror_core::job::Outcome;
+use mirror_core::{job::Outcome, plan::options::DeletePolicy};
 
 use super::{CopierFixture, age, chmod};
 
@@ -181,7 +181,7 @@ fn changes_after_a_rename_are_synced() {
 fn without_deletion_a_rename_keeps_the_old_name() {
     for renames in ["file>other", "d>e"] {
         let mut mirror = mirror("file d/one");
-        mirror.executor.settings.delete.running = false;
+        mirror.executor.settings.delete = DeletePolicy::Never;
         let (from, to) = renames.split_once('>').unwrap();
         rename(&mirror, from, to);
         let places = format!("{from}/ {to}/");

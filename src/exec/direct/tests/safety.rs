@@ -2,10 +2,13 @@
 
 use std::{fs, num::NonZeroUsize, os::unix::fs::symlink, sync::Arc, time::Duration};
 
-use mirror_core::fs_event::MirrorId;
-use mirror_core::job::{HoldReason, Job, JobId, Outcome, Work};
+use mirror_core::{
+    fs_event::MirrorId,
+    job::{HoldReason, Job, JobId, Outcome, Work},
+    plan::options::{DeletePolicy, TransferPhase},
+};
 
-use super::{ALWAYS, CopierFixture, DeletePhases, age, failures};
+use super::{ALWAYS, CopierFixture, age, failures};
 use crate::{
     exec::{
         Executor,
@@ -92,8 +95,10 @@ fn a_replaced_or_missing_source_changes_nothing() {
 
 #[test]
 fn deletions_are_made_in_the_configured_phases() {
-    for (startup, running) in [(false, false), (true, false), (false, true)] {
-        let mirror = CopierFixture::with(DeletePhases { startup, running });
+    for delete in [DeletePolicy::Never, DeletePolicy::Startup, DeletePolicy::Running] {
+        let mirror = CopierFixture::with(delete);
+        let [startup, running] =
+            [TransferPhase::Startup, TransferPhase::Running].map(|phase| delete.applies(phase));
         fs::write(mirror.source("kept"), b"").unwrap();
         fs::create_dir(mirror.target("old")).unwrap();
         fs::write(mirror.target("gone"), b"").unwrap();
@@ -106,7 +111,7 @@ fn deletions_are_made_in_the_configured_phases() {
 
 #[test]
 fn without_deletion_only_empty_directories_are_replaced() {
-    let mirror = CopierFixture::with(DeletePhases { startup: false, running: false });
+    let mirror = CopierFixture::with(DeletePolicy::Never);
     for name in ["full", "empty"] {
         fs::write(mirror.source(name), b"content").unwrap();
         fs::create_dir(mirror.target(name)).unwrap();
@@ -343,7 +348,7 @@ fn a_cancelled_copy_of_a_large_file_leaves_nothing() {
 
 #[test]
 fn many_failures_are_reported_as_fewer_directories() {
-    let mirror = CopierFixture::with(DeletePhases { startup: false, running: false });
+    let mirror = CopierFixture::with(DeletePolicy::Never);
     for n in 0..3000 {
         fs::create_dir_all(mirror.target(&format!("d/{n}/precious"))).unwrap();
     }

@@ -10,7 +10,7 @@ use std::{
     process::Command,
 };
 
-use mirror_core::job::Outcome;
+use mirror_core::{job::Outcome, plan::options::DeletePolicy};
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use rustix::{
     fs::{XattrFlags, setxattr},
@@ -140,11 +140,7 @@ fn a_read_only_target_is_reported_for_each_path() {
         fs::write(mirror.source(name), b"content").unwrap();
     }
     if fs::metadata("/etc").unwrap().uid() != geteuid().as_raw() {
-        let executor = super::executor(
-            &mirror.source,
-            "/etc".as_ref(),
-            super::DeletePhases { startup: false, running: false },
-        );
+        let executor = super::executor(&mirror.source, "/etc".as_ref(), DeletePolicy::Never);
         let mut job = mirror_core::job::Job::new(
             mirror_core::job::JobId(1),
             mirror_core::fs_event::MirrorId(0),

@@ -584,6 +584,32 @@ fn without_deletion_nothing_is_ever_deleted() {
     }
 }
 
+/// Returns a retry of what the startup has failed on.
+fn left_by_startup(marks: &[&[u8]]) -> Work {
+    let Work::Batch { paths, renames, .. } = batch(marks) else { panic!() };
+    let left_by_startup = (*paths).clone();
+    let observed = Arc::new(ObservedChanges { left_by_startup, ..ObservedChanges::default() });
+    Work::Batch { paths, observed, renames }
+}
+
+#[test]
+fn what_may_be_older_than_the_mirror_is_held_if_only_later_deletions_are_made() {
+    let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
+    fixture.options.delete = DeletePolicy::Running;
+    fixture.write_on_both("kept");
+    fixture.stale("d", 1);
+    fixture.stale("", 1);
+    fs::write(fixture.source("d"), "").unwrap();
+    assert_eq!(failed_paths(&fixture.full()), ["/d Tree"]);
+    assert_eq!(held(&fixture.run(left_by_startup(&[b"d/"])))[0].count, 2);
+    assert_eq!(held(&fixture.batch(&[b"/"]))[0].count, 3);
+    assert!(fixture.target("d/stale0").exists() && fixture.target("stale0").exists());
+    assert_eq!(fixture.run(observed(&[b"stale0"])), Outcome::Done);
+    fixture.max_delete = MaxDelete::Unlimited;
+    assert_eq!(fixture.batch(&[b"d"]), Outcome::Done);
+    fixture.assert_equal();
+}
+
 #[test]
 fn the_users_max_delete_is_never_exceeded() {
     let Some(mut fixture) = RsyncFixture::with_rsync() else { return };

@@ -865,6 +865,32 @@ fn a_job_that_compared_a_replaced_target_as_a_whole_ends_older_holds() {
 }
 
 #[test]
+fn a_retry_of_what_the_startup_has_left_says_so_until_it_changes() {
+    let sec = |n| Moment::new(Duration::from_secs(n));
+    let retried = |end: &[&str], event: &[&str]| {
+        let mut fleet = fleet(1, Insist::Yes, FleetLimits::default());
+        let mut effects = Vec::new();
+        fleet.begin(&mut effects);
+        for (at, words) in [(0, &["covered", "0"][..]), (0, end), (9, event)] {
+            send(&mut fleet, words, sec(at), &mut effects);
+            fleet.advance(sec(at), &mut effects);
+        }
+        fleet.advance(sec(10), &mut effects);
+        let retry = effects.iter().rev().find_map(|effect| match effect {
+            Effect::Start(job) if !matches!(job.work, Work::Full { .. }) => Some(&job.work),
+            _ => None,
+        });
+        retry.unwrap().observed().retries_startup()
+    };
+    for end in [&["job", "0", "but", "d"][..], &["job", "0", "split", "d"]] {
+        assert!(retried(end, &["0", "chmod", "d"]), "{end:?}");
+    }
+    assert!(retried(&["job", "0", "but", "d"], &["0", "write", "other"]));
+    assert!(!retried(&["job", "0", "but", "d"], &["0", "write", "d"]));
+    assert!(!retried(&["job", "0", "done"], &["0", "write", "d"]));
+}
+
+#[test]
 fn a_rename_counts_if_unlisted_deletions_may_be_held_below() {
     let many: Vec<_> = (0..10).map(|number| format!("a/{number}")).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();

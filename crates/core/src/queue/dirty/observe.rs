@@ -3,7 +3,12 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use super::DirtySet;
-use crate::{job::DirtyPath, path::TreePath, queue::ObservedChanges, time::Moment};
+use crate::{
+    job::DirtyPath,
+    path::TreePath,
+    queue::{ObservedChanges, PathSet},
+    time::Moment,
+};
 
 impl DirtySet {
     /// Inherits the changes observed at unsettled paths of `other`, the queue of another mirror of
@@ -45,6 +50,11 @@ impl DirtySet {
         for flight in &mut self.in_flight {
             Arc::make_mut(&mut flight.observed).forget_deletions();
         }
+    }
+
+    /// Notes paths that the startup has left to be retried.
+    pub fn note_left_by_startup(&mut self, paths: PathSet) {
+        self.observed.left_by_startup.append(paths);
     }
 
     /// Copies the changes observed under the old name to the new one.
