@@ -17,9 +17,9 @@ const MAX_HANDLE_BYTES: u32 = 128;
 /// Size of the largest `struct file_handle`.
 const MAX_STRUCT_SIZE: usize = HEADER_SIZE + MAX_HANDLE_BYTES as usize;
 
-/// First and longest pause between retries when the kernel reports `ENOMEM`. Each pause is a quarter
+/// First and longest pause between retries when the kernel reports `ENOMEM`. Each is a quarter
 /// longer than the one before: while directories come and go all the time, two of five tries fail,
-/// however long the pause is, so it is their number that counts.
+/// however long the pauses are, so it is their number that counts.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(100));
 
 /// Memory for a `struct file_handle`, with the alignment that the kernel requires.
