@@ -77,7 +77,7 @@ fn try_run(
     log.set_syslog_identity(syslog_identity(&config.daemon));
     log.set_format(config.daemon.log_format);
     let DaemonConfig { mode, logfile, pidfile, .. } = config.daemon.clone();
-    let _guard = daemon::start(ProcessOptions { mode, logfile, pidfile }, &pending, &log)?;
+    let mut process = daemon::start(ProcessOptions { mode, logfile, pidfile }, &pending, &log)?;
     lua::log_warnings(&initial.warnings, &log);
     let channel = MessageChannel::default();
     let signals = channel.inbox.clone();
@@ -97,6 +97,7 @@ fn try_run(
     engine.set_facts(facts, origin);
     let own = sockets.iter().map(|socket| socket.path().to_owned());
     engine.ignore_files(own);
+    process.detach(&log)?;
     let code = engine.run();
     log.close_progress();
     Ok(code)

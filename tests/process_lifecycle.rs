@@ -100,7 +100,8 @@ fn run_daemon() -> Result<ExitCode, ExitCode> {
     let loaded = Loader::new(invocation, log.clone()).start()?;
     let DaemonConfig { mode, logfile, pidfile, .. } = loaded.config.daemon;
     let options = ProcessOptions { mode, logfile, pidfile };
-    let _guard = daemon::start(options, &signals, &log)?;
+    let mut process = daemon::start(options, &signals, &log)?;
+    process.detach(&log)?;
     let signal = wait(signals, &log).map_err(|error| {
         log.say(Category::Error, error);
         ExitCode::FAILURE

@@ -49,12 +49,31 @@ pub struct ProcessOptions {
 #[derive(Debug)]
 pub struct ProcessGuard {
     _pidfile: Option<Pidfile>,
+    /// The parent of a daemon that has not detached yet.
+    parent: Option<PipeWriter>,
 }
 
-/// Starts the daemon: logs the startup, creates the pidfile and detaches.
+impl ProcessGuard {
+    /// Leaves the terminal, and lets the parent exit with success. Call it when nothing can fail
+    /// any more: errors up to this point reach the terminal. In the foreground it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// Returns the exit code of the process after a failure that was logged.
+    pub fn detach(&mut self, log: &Log) -> Result<(), ExitCode> {
+        let Some(mut parent) = self.parent.take() else { return Ok(()) };
+        detach::leave_session(log).and_then(|()| parent.write_all(b".")).map_err(|error| {
+            log.say(Category::Error, format_args!("cannot become a daemon: {error}"));
+            ExitCode::from(FAILURE)
+        })
+    }
+}
+
+/// Starts the daemon: logs the startup, creates the pidfile and forks. What has been started must
+/// [detach](ProcessGuard::detach).
 ///
-/// Errors up to this point reach the parent's terminal. No thread may exist yet, and watches must
-/// be created later, since a forked child does not inherit everything.
+/// No thread may exist yet, and watches must be created later, since a forked child does not
+/// inherit everything.
 ///
 /// # Errors
 ///
@@ -82,6 +101,7 @@ pub fn start(
     signals.catch_termination().map_err(|error| cannot("handle signals", error))?;
     let pidfile = options.pidfile.as_deref().map(Pidfile::create).transpose();
     let mut pidfile = pidfile.map_err(|error| failed(error.to_string()))?;
+    let mut parent = None;
     if options.mode == RunMode::Daemon {
         if !log.has_detached_sink() {
             let text = format!(
@@ -90,33 +110,23 @@ pub fn start(
             );
             log.say(Category::Warn, text);
         }
-        let (parent, child) = io::pipe().map_err(|error| cannot("become a daemon", error))?;
+        let (reader, writer) = io::pipe().map_err(|error| cannot("become a daemon", error))?;
         match fork().map_err(|error| cannot("become a daemon", error))? {
             ForkSide::Parent(_) => {
-                drop(child);
+                drop(writer);
                 pidfile.into_iter().for_each(Pidfile::leave_to_child);
-                return Err(wait_for_child(parent));
+                return Err(wait_for_child(reader));
             }
-            ForkSide::Child => {
-                write_pidfile(&mut pidfile).map_err(failed)?;
-                detach(child, log).map_err(|error| cannot("become a daemon", error))?;
-            }
+            ForkSide::Child => parent = Some(writer),
         }
-    } else {
-        write_pidfile(&mut pidfile).map_err(failed)?;
     }
+    write_pidfile(&mut pidfile).map_err(failed)?;
     raise_descriptor_limit(log);
-    Ok(ProcessGuard { _pidfile: pidfile })
+    Ok(ProcessGuard { _pidfile: pidfile, parent })
 }
 
 fn write_pidfile(pidfile: &mut Option<Pidfile>) -> Result<(), String> {
     pidfile.iter_mut().try_for_each(Pidfile::write).map_err(|error| error.to_string())
-}
-
-/// Leaves the terminal, and notifies the waiting parent.
-fn detach(mut parent: PipeWriter, log: &Log) -> io::Result<()> {
-    detach::leave_session(log)?;
-    parent.write_all(b".")
 }
 
 /// Returns the exit code of the parent: success if its child has become a daemon. Otherwise the

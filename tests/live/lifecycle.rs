@@ -170,6 +170,28 @@ fn a_second_daemon_with_the_same_pidfile_exits(mode: TransferMode) {
     assert!(pidfile.exists());
 }
 
+/// The person who starts a daemon sees what keeps it from running.
+#[test]
+fn the_command_fails_if_the_socket_of_the_daemon_is_in_use() {
+    let sandbox = Sandbox::new();
+    let config = |name: &str| {
+        for dir in ["source", "target"] {
+            sandbox.create_dir(&format!("{dir}{name}"));
+        }
+        format!(
+            "settings{{ socket = '@/socket' }}\n\
+             sync{{ default.direct, source = '@/source{name}', target = '@/target{name}' }}"
+        )
+    };
+    let [pidfile, log, other_pidfile, other_log] =
+        ["pid", "log", "other-pid", "other-log"].map(|name| sandbox.path(name));
+    let first = sandbox.daemon().config(&config("1"), 1).start_detached(&pidfile, &log);
+    let second = sandbox.daemon().config(&config("2"), 1);
+    let output = second.fail_to_detach(&other_pidfile, &other_log);
+    assert!(output.contains("another daemon serves it"), "{output}");
+    assert!(!other_pidfile.exists() && first.is_running());
+}
+
 /// Returns a configuration of several syncs by rsync, and the expected file on each target.
 fn many_syncs(sandbox: &Sandbox, number: usize) -> (Vec<String>, Vec<PathBuf>) {
     let sync = |number: usize| {
