@@ -11,7 +11,11 @@ use mirror_core::{
     fleet::{GRACE, STOP_GRACE},
     input::Signal,
 };
-use mirror_platform::signal::{ignore_sigxfsz, unblock_all_signals};
+use mirror_platform::{
+    processes::descendants,
+    signal::{ignore_sigxfsz, unblock_all_signals},
+};
+use rustix::process::{self, getpid, kill_process};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2},
     flag,
@@ -106,6 +110,10 @@ fn force_exit_later(log: Log, signal: Signal) {
         let text =
             format!("a script callback did not return within {seconds} s of the signal: exiting");
         log.say(Category::Error, text);
+        for child in descendants(getpid()) {
+            // Fails only for a process that has exited by itself.
+            let _ = kill_process(child, process::Signal::TERM);
+        }
         // A regular exit could wait for files and programs that the script has open.
         low_level::exit((128 + signal.number()).into());
     };

@@ -17,3 +17,15 @@ pub struct ProcessCounters {
     /// CPU time used, in clock ticks.
     pub ticks: u64,
 }
+
+/// Returns the descendants of a process. Processes that moved to the background are not among them.
+#[must_use]
+pub fn descendants(of: Pid) -> Vec<Pid> {
+    let mut found = children(of);
+    let mut next = 0;
+    while let Some(&pid) = found.get(next) {
+        found.extend(children(pid));
+        next += 1;
+    }
+    found
+}

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mirror_platform::{clock::ticks, process_handle::ProcessHandle};
+use mirror_platform::{clock::ticks, process_handle::ProcessHandle, processes::descendants};
 use rustix::process::{Pid, Signal};
 
 use crate::exec::lock;
@@ -101,12 +101,13 @@ impl CancelToken {
         self.is_cancelled() || is_shutting_down && began.elapsed() >= MAX_WAIT_AT_SHUTDOWN
     }
 
-    /// Cancels the job: its child receives SIGTERM, and later SIGKILL if it is still running.
+    /// Cancels the job: its child and what that has started receive SIGTERM, and later SIGKILL if
+    /// they are still running.
     pub(crate) fn cancel(&self) {
         let child = lock(&self.shared.child);
         self.shared.cancelled.store(true, Ordering::Relaxed);
         if let Some(child) = &*child {
-            terminate(&child.handle, KILL_AFTER);
+            terminate_tree(child.pid, &child.handle);
         }
     }
 
@@ -127,13 +128,23 @@ impl CancelToken {
         let handle = ProcessHandle::open(pid)?;
         let mut child = lock(&self.shared.child);
         if self.is_cancelled() {
-            terminate(&handle, KILL_AFTER);
+            terminate_tree(pid, &handle);
         }
         *child = Some(RunningChild { pid, handle, started: ticks() });
         drop(child);
         self.shared.notify();
         Ok(RegisteredChild { cancel: self })
     }
+}
+
+/// Terminates a child and its descendants: the programs of a shell would outlive it.
+fn terminate_tree(pid: Pid, child: &ProcessHandle) {
+    let descendants = descendants(pid);
+    // First the child, or a shell would go on with the next program.
+    terminate(child, KILL_AFTER);
+    // Fails only for a process that has exited by itself.
+    let handles = descendants.into_iter().filter_map(|pid| ProcessHandle::open(pid).ok());
+    handles.for_each(|descendant| terminate(&descendant, KILL_AFTER));
 }
 
 /// Terminates a process with SIGTERM, and with SIGKILL after `grace`: a job that never ends would
@@ -169,7 +180,7 @@ impl Drop for RegisteredChild<'_> {
 mod tests {
     use super::*;
     use std::{
-        io::{BufRead, BufReader},
+        io::{BufRead, BufReader, Read},
         os::unix::process::ExitStatusExt,
         process::{Command, Stdio},
     };
@@ -198,5 +209,29 @@ mod tests {
     fn a_child_that_ignores_sigterm_is_killed() {
         assert_eq!(ended_by("trap '' TERM", Duration::from_millis(20)), Some(9));
         assert_eq!(ended_by(":", Duration::from_mins(10)), Some(15));
+    }
+
+    #[test]
+    fn the_programs_of_a_shell_end_with_it() {
+        let mut child = Command::new("sh")
+            .args(["-c", "trap : WINCH; { sleep 600; }; echo more"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_child(&child);
+        let program = loop {
+            if let [program] = descendants(pid)[..] {
+                break ProcessHandle::open(program).unwrap();
+            }
+            thread::yield_now();
+        };
+        let cancel = CancelToken::default();
+        let registered = cancel.register_child(pid).unwrap();
+        cancel.cancel();
+        assert!(program.exits_within(Duration::from_mins(1)));
+        let mut printed = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+        assert_eq!((child.wait().unwrap().signal(), &*printed), (Some(15), ""));
+        drop(registered);
     }
 }

@@ -15,7 +15,7 @@ use std::{
 
 use mirror_platform::{
     process_handle::ProcessHandle,
-    processes::{ProcessCounters, children, is_opening_fifo, program_name},
+    processes::{ProcessCounters, descendants, is_opening_fifo, program_name},
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -191,17 +191,6 @@ fn rsync_counters(child: Pid) -> io::Result<Vec<ProcessCounters>> {
         }
     }
     Ok(found)
-}
-
-/// Returns the descendants of a process. Processes that moved to the background are not among them.
-fn descendants(of: Pid) -> Vec<Pid> {
-    let mut found = children(of);
-    let mut next = 0;
-    while let Some(&pid) = found.get(next) {
-        found.extend(children(pid));
-        next += 1;
-    }
-    found
 }
 
 #[cfg(test)]

@@ -54,11 +54,12 @@ pub fn program_name(pid: Pid) -> io::Result<OsString> {
     Ok(program.file_name().unwrap_or_default().to_owned())
 }
 
-/// Returns the child processes of a process with one thread.
+/// Returns the child processes of a process that were not waited for.
 #[must_use]
 pub fn children(of: Pid) -> Vec<Pid> {
-    let of = of.as_raw_nonzero();
-    read_children(Path::new(&format!("/proc/{of}/task/{of}/children")))
+    // Each thread lists those that it has started.
+    let threads = fs::read_dir(directory(of).join("task")).into_iter().flatten().flatten();
+    threads.flat_map(|thread| read_children(&thread.path().join("children"))).collect()
 }
 
 /// Returns the child processes that this thread has started and that were not waited for. It is
@@ -111,6 +112,8 @@ mod tests {
         let pid = Pid::from_child(&child);
         let found = children_of_this_thread();
         assert!(found.is_empty() || found.contains(&pid), "{found:?}");
+        let of_process = children(rustix::process::getpid());
+        assert!(found.is_empty() || of_process.contains(&pid), "{of_process:?}");
         assert!(program_name(pid).is_ok());
         assert!(!is_opening_fifo(pid));
         child.kill().unwrap();
