@@ -283,19 +283,24 @@ impl Surveyor<'_> {
             EntryKind::Directory => EntryKind::Other,
             EntryKind::Other => EntryKind::Directory,
         };
-        if replaces && !self.filter.excludes(&path, other) {
+        if replaces && !self.keeps(&path, other) {
             self.found.unwanted.push((path, unwanted));
         }
     }
 
     fn add_missing(&mut self, path: TreePath) {
-        let excluded = |kind| self.filter.excludes(&path, kind);
-        match (excluded(EntryKind::Directory), excluded(EntryKind::Other)) {
+        match (self.keeps(&path, EntryKind::Directory), self.keeps(&path, EntryKind::Other)) {
             (true, true) => {}
             (false, false) => self.found.gone.push(path),
             (false, true) => self.found.unwanted.push((path, UnwantedKind::Directory)),
             (true, false) => self.found.unwanted.push((path, UnwantedKind::NonDirectory)),
         }
+    }
+
+    /// Returns true if the target keeps an entry of this kind. rsync does not know the kind of a
+    /// missing entry when it decides on a listed deletion.
+    fn keeps(&self, path: &TreePath, kind: EntryKind) -> bool {
+        self.filter.excludes(path, kind) || self.filter.certainly_protects(path, kind)
     }
 }
 

@@ -39,7 +39,7 @@ impl FilterCaseDir {
         let keep = tempfile::tempdir().unwrap();
         // rsync resolves its working directory to the real path.
         let root = keep.path().canonicalize().unwrap();
-        for name in ["source", "target", "empty", "rules"] {
+        for name in ["source", "target", "rules"] {
             fs::create_dir(root.join(name)).unwrap();
         }
         Self { _keep: keep, root }
@@ -195,16 +195,38 @@ fn sent(filter: &Filter, tree: &[TypedPath]) -> BTreeSet<Vec<u8>> {
     kept.map(|(path, _)| path.as_bytes().to_vec()).collect()
 }
 
-/// Returns the paths that a transfer of an empty directory over the tree should delete.
-fn deleted(filter: &Filter, tree: &[TypedPath]) -> BTreeSet<Vec<u8>> {
+/// Returns the paths that a transfer of these directories over the tree should delete.
+fn deleted(filter: &Filter, tree: &[TypedPath], source: &[TypedPath]) -> BTreeSet<Vec<u8>> {
+    let sent = sent(filter, source);
     let stays = |(path, kind): &TypedPath| {
-        let top = TreePath::new(path.components().next().unwrap()).unwrap();
+        let mut top = TreePath::root();
+        for name in path.components() {
+            top.push(name).unwrap();
+            if !sent.contains(top.as_bytes()) {
+                break;
+            }
+        }
         let top_kind = if top == *path { *kind } else { EntryKind::Directory };
-        filter.protects(&top, top_kind) || filter.protects_in_removed(&top, path, *kind)
+        sent.contains(path.as_bytes())
+            || filter.protects_below(&top, top_kind, |path| sent.contains(path))
+            || top != *path && filter.protects_in_removed(&top, path, *kind)
     };
     let staying: Vec<&TreePath> = tree.iter().filter(|e| stays(e)).map(|(path, _)| path).collect();
     let gone = tree.iter().filter(|(path, _)| !staying.iter().any(|stays| path.contains(stays)));
     gone.map(|(path, _)| path.as_bytes().to_vec()).collect()
+}
+
+/// Returns some directories of the tree, with those above them.
+fn some_directories(random: &mut FilterCaseRng, tree: &[TypedPath]) -> Vec<TypedPath> {
+    let mut chosen: Vec<TypedPath> = Vec::new();
+    for (path, kind) in tree {
+        let parent = path.parent().unwrap();
+        let has_parent = parent.is_root() || chosen.iter().any(|(other, _)| *other == parent);
+        if *kind == EntryKind::Directory && has_parent && random.chance(50) {
+            chosen.push((path.clone(), *kind));
+        }
+    }
+    chosen
 }
 
 /// Formats a case for the message of a failure.
@@ -263,9 +285,11 @@ fn run_case(seed: u64) -> Result<FilterCaseOutcome, String> {
         _ => arguments.extend(rules.arguments),
     }
     let fail = |why: String| format!("seed {seed}: {why}\n{}", report(&arguments, &tree));
-    create_tree(&directory.path(if deletes { "target" } else { "source" }), &tree);
-    let from = directory.path(if deletes { "empty" } else { "source" });
-    let output = rsync(&arguments, &from, &directory.path("target")).unwrap();
+    let source = if deletes { some_directories(random, &tree) } else { Vec::new() };
+    let [from, to] = ["source", "target"].map(|name| directory.path(name));
+    create_tree(if deletes { &to } else { &from }, &tree);
+    create_tree(&from, &source);
+    let output = rsync(&arguments, &from, &to).unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     let Some(filter) = filter else {
         let why = rules.refused.unwrap().to_string();
@@ -285,7 +309,7 @@ fn run_case(seed: u64) -> Result<FilterCaseOutcome, String> {
         return Err(fail(format!("only rsync refuses: {stderr}")));
     }
     if deletes {
-        compare(&deleted(&filter, &tree), &missing(&directory.path("target"), &tree), "deleted")
+        compare(&deleted(&filter, &tree, &source), &missing(&to, &tree), "deleted")
     } else {
         compare(&sent(&filter, &tree), &listed(&output.stdout), "sent")
     }

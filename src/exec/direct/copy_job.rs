@@ -18,6 +18,7 @@ use mirror_core::{
     queue::ObservedChanges,
 };
 use mirror_platform::{dir::Dir, stat::Stat};
+use rustix::fs::FileType;
 
 use super::{
     super::{
@@ -270,7 +271,11 @@ impl<'a> CopyJob<'a> {
 
     /// Returns true if the target entry at this path must not be deleted.
     pub(super) fn protects(&self, path: &TreePath, kind: EntryKind) -> bool {
-        options::is_backup(self.options(), path, kind) || self.filter().protects(path, kind)
+        let has_directory = |path: &[u8]| {
+            self.source.stat(path).is_ok_and(|stat| stat.file_type() == FileType::Directory)
+        };
+        options::is_backup(self.options(), path, kind)
+            || self.filter().protects_below(path, kind, has_directory)
     }
 
     /// Returns true if an entry is kept although its ancestor `removed` is deleted.

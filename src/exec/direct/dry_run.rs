@@ -198,7 +198,7 @@ impl DryWalk<'_> {
         while let Some((path, is_directory)) = entries.pop() {
             let kind = if is_directory { EntryKind::Directory } else { EntryKind::Other };
             if !settings.delete.applies(TransferPhase::Startup)
-                || settings.filter.protects(&path, kind)
+                || settings.filter.protects_below(&path, kind, |_| true)
             {
                 continue;
             }

@@ -178,10 +178,39 @@ impl Filter {
         })
     }
 
-    /// Returns true if an entry of the target must not be deleted although the source lacks it.
+    /// Returns true if an entry of the target must not be deleted although the source lacks it, and
+    /// the directories above it.
     #[must_use]
     pub fn protects(&self, path: &TreePath, kind: EntryKind) -> bool {
-        protects(&self.protected, levels(path, kind))
+        self.protects_below(path, kind, |_| false)
+    }
+
+    /// Like [`protects`](Self::protects), for a source that has some of the directories above.
+    ///
+    /// rsync compares a directory that is transferred, whatever protects it from deletion: only
+    /// what is missing is kept with everything below it.
+    #[must_use]
+    pub fn protects_below(
+        &self,
+        path: &TreePath,
+        kind: EntryKind,
+        has_directory: impl Fn(&[u8]) -> bool,
+    ) -> bool {
+        let is_transferred = |above: &[u8]| {
+            let hidden = self.hidden.decide(above, EntryKind::Directory);
+            hidden != RuleDecision::Excluded && has_directory(above)
+        };
+        levels(path, kind).any(|(level, kind)| {
+            is_protected(&self.protected, level, kind)
+                && (level.len() == path.as_bytes().len() || !is_transferred(level))
+        })
+    }
+
+    /// Returns true if a rule that can be decided here keeps this entry from being deleted. The
+    /// source has the directory above it.
+    #[must_use]
+    pub fn certainly_protects(&self, path: &TreePath, kind: EntryKind) -> bool {
+        !path.is_root() && self.protected.decide(path.as_bytes(), kind) == RuleDecision::Excluded
     }
 
     /// Returns true if an entry must be kept although its directory is removed. That directory is
@@ -197,8 +226,8 @@ impl Filter {
         kind: EntryKind,
     ) -> bool {
         let above = removed.as_bytes().len();
-        let below = levels(path, kind).filter(|(path, _)| path.len() > above);
-        protects(&self.protected_in_removed, below)
+        let mut below = levels(path, kind).filter(|(path, _)| path.len() > above);
+        below.any(|(path, kind)| is_protected(&self.protected_in_removed, path, kind))
     }
 
     /// Returns the first rule that can't be decided here, in rsync's form. Such a rule has to be
@@ -241,14 +270,11 @@ impl Item {
     }
 }
 
-fn protects<'a>(
-    table: &RuleTable,
-    mut levels: impl Iterator<Item = (&'a [u8], EntryKind)>,
-) -> bool {
-    levels.any(|(path, kind)| match table.decide(path, kind) {
+fn is_protected(table: &RuleTable, path: &[u8], kind: EntryKind) -> bool {
+    match table.decide(path, kind) {
         RuleDecision::Excluded | RuleDecision::Undecided => true,
         RuleDecision::Included | RuleDecision::Unmatched => false,
-    })
+    }
 }
 
 /// Returns the ancestors of an entry from the top down, then the entry. Empty for the root.

@@ -250,8 +250,12 @@ impl RsyncOptions {
         self.has(b'x', b"--one-file-system")
     }
 
-    /// Returns true if an option, given by letter and long name, is enabled. The last of the user's
-    /// arguments that sets it decides, else the short options do.
+    /// Returns true if replaced and deleted entries are kept.
+    #[must_use]
+    pub fn keeps_backups(&self) -> bool {
+        self.has(b'b', b"--backup")
+    }
+
     /// Returns the last value of this option in the user's arguments that is a number.
     fn last_number<T: FromStr>(&self, long: &[u8]) -> Option<T> {
         let args = self.arg_slices();
@@ -264,6 +268,8 @@ impl RsyncOptions {
         RsyncArgParser::new(&args).filter_map(number).last()
     }
 
+    /// Returns true if an option, given by letter and long name, is enabled. The last of the user's
+    /// arguments that sets it decides, else the short options do.
     fn has(&self, letter: u8, long: &[u8]) -> bool {
         let args = self.arg_slices();
         let long = long.strip_prefix(b"--").unwrap_or(long);

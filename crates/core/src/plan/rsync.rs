@@ -293,7 +293,9 @@ impl RsyncPlan {
     ) -> RsyncCall {
         let deletes = self.deletes(TransferPhase::Running, deletions);
         let below: Vec<_> = paths.trees.iter().chain(paths.missing).cloned().collect();
-        let has_rules = self.options.rules != ExcludeRules::None && !below.is_empty();
+        // rsync's own rule that keeps backups comes after all others.
+        let may_protect = self.options.rules != ExcludeRules::None || self.options.keeps_backups();
+        let has_rules = may_protect && !below.is_empty();
         args.0.append(&mut self.base_args().0);
         args.0.append(&mut self.quick_check_args(check));
         args.add(b"-r");

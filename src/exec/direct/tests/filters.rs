@@ -164,3 +164,24 @@ fn an_entry_that_becomes_excluded_is_judged_by_the_target_entry() {
         assert_eq!(target(&mirror), ["cache", "cache/precious", "left"], "{paths}");
     }
 }
+
+#[test]
+fn a_protected_directory_of_the_source_loses_what_the_source_lacks() {
+    for is_seen in [false, true] {
+        let mut builder = Filter::builder();
+        builder.rule(b"P cache", &mut |_| Err("no file".into())).unwrap();
+        let mirror = CopierFixture::filtered(ALWAYS, builder.build());
+        make(&mirror, "source/cache/new source/other target/cache/old target/cache/cache");
+        let run = |name| {
+            if is_seen { mirror.batch_observed(name, name, "") } else { mirror.full() }
+        };
+        assert_eq!(run("cache/old"), Outcome::Done);
+        let kept = target(&mirror);
+        assert!(!kept.contains(&"cache/old".into()) && kept.contains(&"cache/cache".into()));
+        // All of a missing one is kept.
+        fs::remove_dir_all(mirror.source("cache")).unwrap();
+        make(&mirror, "target/cache/old");
+        assert_eq!(run("cache/old"), Outcome::Done);
+        assert!(target(&mirror).contains(&"cache/old".into()));
+    }
+}

@@ -234,6 +234,9 @@ fn a_missing_path_is_judged_as_both_kinds() {
     let found = look(place.path(), &places, &filter(&[b"- */"]));
     let other = |name| (path(name), UnwantedKind::NonDirectory);
     assert_eq!(found.unwanted, [other("a.conf"), other("both"), other("name")]);
+    // Rules that protect decide in the same way.
+    let found = look(place.path(), &places, &filter(&[b"P both", b"P name/", b"P *.conf"]));
+    assert_eq!((found.gone, found.unwanted), (vec![], vec![other("name")]));
 }
 
 #[test]

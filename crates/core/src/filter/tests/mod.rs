@@ -358,3 +358,14 @@ fn location_dependent_rules_distinguish_directories() {
         assert_eq!(alike_below, alike, "{rules}");
     }
 }
+
+#[test]
+fn a_protected_directory_of_the_source_does_not_protect_what_is_below() {
+    let filter = filter("P kept\n- hidden\nP in/*.o");
+    let protected = |has_directory: bool| {
+        let protects = |path: &TreePath, kind| filter.protects_below(path, kind, |_| has_directory);
+        chosen("kept kept/ kept/a hidden/a other in/a.o in/a", protects)
+    };
+    assert_eq!(protected(true), "kept kept/ hidden/a in/a.o");
+    assert_eq!(protected(false), "kept kept/ kept/a hidden/a in/a.o");
+}

@@ -342,6 +342,14 @@ fn in_a_batch_by_rules_user_rules_apply_inside_directories_only() {
          [--from0] [--include-from=-] [--exclude=*.tmp] [/src/] [/dst/] < \
          /a/e|/a/d|/a/|/|- /a/e/*|- /a/*|- /*"
     );
+    // Backups are kept by a rule that comes last.
+    let keeping =
+        RsyncOptions { short: b"b".to_vec(), form: ListForm::Filter, ..RsyncOptions::default() };
+    assert_eq!(
+        text(&self::plan(keeping).partial(&parts, Deletions::Allowed, QuickCheck::Never)),
+        "[--filter=H /a/d/no] [--filter=P /a/d/no] [-b] [--modify-window=-1] [--ignore-times] [-r] [--delete] \
+         [--from0] [--include-from=-] [/src/] [/dst/] < /a/e|/a/d|/a/|/|- /a/e/*|- /a/*|- /*"
+    );
     // Excluded entries themselves are never listed, so nothing else is left to the rules.
     assert!(list(&plan, &["a"], &[], Deletions::Allowed).contains("[--exclude=*]"));
 }
