@@ -17,6 +17,7 @@ mod hardlinks;
 mod link_groups;
 mod mount_protection;
 mod progress;
+mod remote_temp_files;
 mod removal;
 mod renames;
 mod run;
@@ -213,6 +214,7 @@ impl RsyncExecutor {
             }
             Work::Large { path, observed } => run.transfer_file(path, observed)?,
         }
+        run.remove_remote_temp_files(&work.paths());
         target_identity.check_after(&before, run.is_full())?;
         if !matches!(work, Work::Large { .. }) {
             self.root.settle_vacated(&left);

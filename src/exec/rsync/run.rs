@@ -170,17 +170,24 @@ impl<'a> RsyncRun<'a> {
         call_paths: CallPaths<'_>,
     ) {
         let is_finished = matches!(end, ProcessExit::Exited(code) if FINISHED.contains(code));
-        if is_finished || self.target().is_none() {
+        if is_finished {
             return;
         }
-        let abandoned = &self.executor.state.abandoned;
+        let is_partial = matches!(end, ProcessExit::Exited(PARTIAL));
         let failed = report.attributed_failures(None);
-        if matches!(end, ProcessExit::Exited(PARTIAL)) && !failed.is_empty() {
+        let paths: Vec<DirtyPath> = if is_partial && !failed.is_empty() {
             let entry =
                 |(dirty, _): (DirtyPath, Failure)| DirtyPath { scope: Scope::Entry, ..dirty };
-            abandoned.note(self.started, failed.into_iter().map(entry));
+            failed.into_iter().map(entry).collect()
         } else {
-            abandoned.note(self.started, call_paths.dirty_paths());
+            call_paths.dirty_paths().collect()
+        };
+        let RsyncExecutor { state, plan, .. } = self.executor;
+        if plan.target().local().is_some() {
+            state.abandoned.note(self.started, paths.into_iter());
+        } else if plan.options.may_remove_temp_files() {
+            let files = paths.into_iter().filter(|dirty| dirty.scope == Scope::Entry);
+            state.remote_temp_files.note(files.map(|dirty| dirty.path), !is_partial);
         }
     }
 

@@ -17,7 +17,7 @@ use mirror_platform::dir::Dir;
 
 use super::{
     abandoned::AbandonedFiles, capabilities::RemoteCapabilities, flag::Flag,
-    hardlinks::RsyncLinkIndex, target_lock::TargetLock,
+    hardlinks::RsyncLinkIndex, remote_temp_files::RemoteTempFiles, target_lock::TargetLock,
 };
 use crate::{
     exec::{
@@ -40,8 +40,10 @@ pub(crate) struct RsyncState {
     pub(super) observed_holds: ObservedHolds,
     /// Counters of what was transferred, as far as rsync reports it.
     pub(crate) meter: Arc<TransferMeter>,
-    /// Temporary files that calls may have left.
+    /// Temporary files that calls may have left on a local target.
     pub(super) abandoned: AbandonedFiles,
+    /// Those on another machine.
+    pub(super) remote_temp_files: RemoteTempFiles,
     /// The warning about an empty source was logged.
     pub(super) warned_empty: Flag,
     /// Known names of files with several names.
@@ -75,6 +77,7 @@ impl RsyncState {
             observed_holds: ObservedHolds::default(),
             meter: Arc::default(),
             abandoned: AbandonedFiles::default(),
+            remote_temp_files: RemoteTempFiles::default(),
             warned_empty: Flag::default(),
             links: RsyncLinkIndex::default(),
             target_lock: TargetLock::default(),

@@ -250,6 +250,15 @@ impl RsyncOptions {
         self.has(b'x', b"--one-file-system")
     }
 
+    /// Returns true if the receiver makes its temporary files beside the files that they become,
+    /// and rsync can delete them.
+    #[must_use]
+    pub fn may_remove_temp_files(&self) -> bool {
+        let args = self.arg_slices();
+        let is_other = |arg| matches!(arg, RsyncArg::Option { name, .. } if [b"temp-dir", &b"T"[..]].contains(&name));
+        !RsyncArgParser::new(&args).any(is_other) && !self.keeps_backups()
+    }
+
     /// Returns true if replaced and deleted entries are kept.
     #[must_use]
     pub fn keeps_backups(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Paths in rsync's lists and patterns.
 
-use alloc::{vec, vec::Vec};
+use alloc::{collections::BTreeSet, vec, vec::Vec};
 
 use super::options::is_in_root;
 use crate::{
@@ -90,16 +90,36 @@ pub(super) fn include_patterns(
 /// Returns rules that send nothing and delete only these names. Entries below a name are left to
 /// the rules that follow.
 pub(super) fn removal_rules(names: &[(TreePath, UnwantedKind)]) -> Vec<u8> {
+    let parents = directories_above(names.iter().map(|(path, _)| path));
+    let patterns = names.iter().map(|(path, unwanted)| (anchored(path), *unwanted));
+    deletion_rules(&parents, patterns)
+}
+
+/// Returns rules that send nothing, and delete only what has the form of a receiver's temporary
+/// file and lies in these directories.
+pub(super) fn temp_file_rules(directories: &[TreePath]) -> Vec<u8> {
+    let mut parents = directories_above(directories);
+    parents.extend(directories.iter().filter(|path| !path.is_root()).cloned());
+    let pattern = |path: &TreePath| {
+        let directory = if path.is_root() { Vec::new() } else { escaped(path) };
+        ([&directory, &b"/.*.??????"[..]].concat(), UnwantedKind::NonDirectory)
+    };
+    deletion_rules(&parents, directories.iter().map(pattern))
+}
+
+fn deletion_rules(
+    parents: &BTreeSet<TreePath>,
+    patterns: impl Iterator<Item = (Vec<u8>, UnwantedKind)>,
+) -> Vec<u8> {
     let mut all: Vec<Vec<u8>> = Vec::new();
     let mut add = |rule: &[u8], pattern: &[u8]| all.push([rule, pattern].concat());
-    let parents = directories_above(names.iter().map(|(path, _)| path));
-    for parent in &parents {
+    for parent in parents {
         let pattern = [anchored(parent), b"/".to_vec()].concat();
         add(b"S ", &pattern);
         add(b"P ", &pattern);
     }
-    for (path, unwanted) in names {
-        let (any, directory) = (anchored(path), [anchored(path), b"/".to_vec()].concat());
+    for (any, unwanted) in patterns {
+        let directory = [&any, &b"/"[..]].concat();
         add(b"H ", &any);
         match unwanted {
             UnwantedKind::Any => add(b"R ", &any),

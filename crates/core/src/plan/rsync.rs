@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use super::{
     options::{ExcludeRules, ListForm, RsyncOptions, TransferPhase},
-    patterns::{anchored, files_from_list, include_patterns, removal_rules},
+    patterns::{anchored, files_from_list, include_patterns, removal_rules, temp_file_rules},
     target::Target,
     timeouts::{self, timeout_args},
 };
@@ -207,6 +207,28 @@ impl RsyncPlan {
     /// Ubuntu's versions with its patch.
     #[must_use]
     pub fn removal(&self, names: &[(TreePath, UnwantedKind)], deletions: Deletions) -> RsyncCall {
+        let deletes = self.deletes(TransferPhase::Running, deletions);
+        self.by_rules(removal_rules(names), deletes.then_some(deletions))
+    }
+
+    /// Plans a dry run that lists what has the form of a receiver's temporary file in these
+    /// directories of the target.
+    #[must_use]
+    pub fn temp_file_listing(&self, directories: &[TreePath]) -> RsyncCall {
+        self.by_rules(temp_file_rules(directories), Some(Deletions::DryRun))
+    }
+
+    /// Plans the deletion of these files on the target, which a receiver has left, whatever the
+    /// user's policy is.
+    #[must_use]
+    pub fn temp_file_removal(&self, files: &[TreePath]) -> RsyncCall {
+        let names: Vec<_> =
+            files.iter().map(|path| (path.clone(), UnwantedKind::NonDirectory)).collect();
+        self.by_rules(removal_rules(&names), Some(Deletions::Allowed))
+    }
+
+    /// Plans a call by rules that come before those of the user. `None`: it deletes nothing.
+    fn by_rules(&self, rules: Vec<u8>, deletions: Option<Deletions>) -> RsyncCall {
         let mut args = ArgList::default();
         args.add(b"--from0");
         args.add(b"--filter=. -");
@@ -215,12 +237,12 @@ impl RsyncPlan {
         // A deletion changes the time of its directory, often within the second that it has.
         args.0.append(&mut self.quick_check_args(QuickCheck::Nanoseconds));
         args.add(b"-r");
-        if self.deletes(TransferPhase::Running, deletions) {
+        if let Some(deletions) = deletions {
             args.add(b"--delete");
             args.add_deletion_limit(deletions);
         }
         self.add_stats(&mut args);
-        self.call(args, Some(removal_rules(names)))
+        self.call(args, Some(rules))
     }
 
     /// Returns true if [`probe_times`](Self::probe_times) yields useful information. For a local

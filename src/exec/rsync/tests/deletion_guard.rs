@@ -21,7 +21,7 @@ impl RsyncFixture {
         fs::read_dir(self.target(directory)).map_or(0, Iterator::count)
     }
 
-    fn rules(&mut self, rules: &[&[u8]]) {
+    pub(super) fn rules(&mut self, rules: &[&[u8]]) {
         let mut builder = Filter::builder();
         for rule in rules {
             builder.rule(rule, &mut |_| Err("no file".into())).unwrap();

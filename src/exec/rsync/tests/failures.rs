@@ -9,7 +9,10 @@ use std::{
 
 use mirror_core::{
     job::{Failure, FatalReason},
-    plan::{exit::ExitMeaning, options::ExcludeRules},
+    plan::{
+        exit::ExitMeaning,
+        options::{DeletePolicy, ExcludeRules},
+    },
 };
 use mirror_platform::dir::Dir;
 use nix::unistd::mkfifo;
@@ -508,5 +511,62 @@ fn a_replaced_target_needs_a_full_sync() {
         }
         assert_eq!(executor.run(&mut job(batch(&[b"a"])), &CancelToken::default()), Outcome::Done);
         fixture.assert_equal();
+    }
+}
+
+/// Lets the next rsync end with `$CODE`, and its receiver with temporary files.
+const LOST_RECEIVER: &str = "\
+if [ -e \"$PLACE/code\" ]; then
+  code=$(cat \"$PLACE/code\"); rm \"$PLACE/code\"
+  cat >/dev/null
+  for name in .big.abcDEF .kept.abcDEF .other.abcDEF .safe.abcDEF; do : >\"$PLACE/dst/d/$name\"; done
+  exit \"$code\"
+fi";
+
+#[test]
+fn temporary_files_of_a_lost_remote_receiver_are_removed() {
+    for by_daemon in [false, true] {
+        let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
+        let mut connect = String::new();
+        if by_daemon {
+            fixture.use_daemon("");
+            connect = "export RSYNC_CONNECT_PROG=\"rsync --server --daemon \
+                       --config=$PLACE/rsyncd.conf .\"\n"
+                .into();
+        } else {
+            fixture.use_remote_shell();
+        }
+        fixture.rules(&[b"- .safe.*"]);
+        fixture.use_script(&format!("{LOST_RECEIVER}\n{connect}exec rsync \"$@\""));
+        for name in ["d/big", "d/kept", "d/.kept.abcDEF", "d/other", "d/safe", "d/later"] {
+            fixture.write_on_both(name);
+        }
+        // Without deletions, the rest of the target is not touched either.
+        fixture.options.delete = DeletePolicy::Never;
+        fs::write(fixture.target("d/.big.backup.old"), "").unwrap();
+        let executor = fixture.executor();
+        let run = |work| executor.run(&mut job(work), &CancelToken::default());
+        let left = || {
+            let mut names: Vec<_> = ["big", "kept", "other", "safe"]
+                .into_iter()
+                .filter(|name| fixture.target(format!("d/.{name}.abcDEF")).exists())
+                .collect();
+            names.sort_unstable();
+            names.join(" ")
+        };
+        for code in ["12", "23"] {
+            fs::write(fixture.dir.path().join("code"), code).unwrap();
+            let files: [&[u8]; 3] = [b"d/big", b"d/kept", b"d/safe"];
+            assert_ne!(run(written(&files)), Outcome::Done, "{code}");
+            if code == "12" {
+                assert_eq!(run(written(&[b"d/later"])), Outcome::Done);
+                assert_eq!(left(), "big kept other safe", "they may be in use");
+            }
+            fs::remove_file(fixture.source("d/big")).unwrap();
+            assert_eq!(run(observed(&files)), Outcome::Done, "{code}");
+            assert_eq!(left(), "kept other safe", "{code}");
+            assert!(fixture.target("d/.big.backup.old").exists());
+            fixture.write_on_both("d/big");
+        }
     }
 }

@@ -288,6 +288,29 @@ fn without_window_removes_the_comparison_of_nanoseconds() {
 }
 
 #[test]
+fn temporary_files_are_listed_in_their_directories_only() {
+    let options = RsyncOptions { delete: DeletePolicy::Never, ..RsyncOptions::default() };
+    let plan = plan(options);
+    let directories = [TreePath::root(), paths(&["d/w*"]).remove(0)];
+    assert_eq!(
+        text(&plan.temp_file_listing(&directories)),
+        "[--from0] [--filter=. -] [-lts] [--modify-window=-1] [-r] [--delete] [-n] \
+         [--info=none,del,stats2] [--out-format=%o %n] [/src/] [/dst/] < S /d/|P /d/|S /d/w\\*/|P /d/w\\*/|\
+         H /.*.??????|P /.*.??????/|R /.*.??????|\
+         H /d/w\\*/.*.??????|P /d/w\\*/.*.??????/|R /d/w\\*/.*.??????|\
+         H /d/*|P /d/*|H /d/w\\*/*|P /d/w\\*/*|H /*|P /*"
+    );
+    let removal = text(&plan.temp_file_removal(&paths(&[".f.abcDEF"])));
+    assert!(removal.contains("[--delete]") && !removal.contains("[-n]"), "{removal}");
+    for (extra, may_remove) in
+        [(&[][..], true), (&["--temp-dir=/t"], false), (&["-T/t"], false), (&["-b"], false)]
+    {
+        let options = RsyncOptions { extra: bytes(extra), ..RsyncOptions::default() };
+        assert_eq!(options.may_remove_temp_files(), may_remove, "{extra:?}");
+    }
+}
+
+#[test]
 fn a_removal_deletes_its_names_only() {
     let rules = ExcludeRules::Filters(bytes(&["+ */", "- *"]));
     let plan = plan(RsyncOptions { rules, ..RsyncOptions::default() });
