@@ -172,7 +172,7 @@ impl DirContext<'_> {
             Some(_) => {}
             None => {
                 if target.is_some() {
-                    self.back_up(entry.path, target)?;
+                    self.back_up(entry)?;
                     match fs::unlinkat(&self.pair.target, entry.name, AtFlags::empty()) {
                         Ok(()) | Err(Errno::NOENT) => {}
                         Err(error) => return Err(target_errno("replace")(error)),
@@ -220,7 +220,6 @@ impl DirContext<'_> {
             return Ok(());
         }
         self.remove_conflicting_dir(entry)?;
-        self.back_up(entry.path, entry.target.as_ref())?;
         match EntryType::of(&entry.source) {
             EntryType::File => file::copy(self, entry),
             EntryType::Symlink => self.make_symlink(entry),
@@ -312,9 +311,21 @@ impl DirContext<'_> {
         if kept { Err(EntryError::Blocked) } else { Ok(()) }
     }
 
-    /// Makes a backup of a target entry that is about to be replaced.
-    fn back_up(&self, path: &TreePath, target: Option<&Stat>) -> Result<(), EntryError> {
-        target.map_or(Ok(()), |target| link_to_backup(self.job, &self.pair.target, path, target))
+    /// Makes a backup of the target entry, which is about to be replaced, unless that is a file with
+    /// the same content: its backup would replace the one of the content before.
+    pub(super) fn back_up(&self, entry: &SourceEntry<'_>) -> Result<(), EntryError> {
+        let Some(target) = entry.target.as_ref().filter(|_| self.job.options().backup.is_some())
+        else {
+            return Ok(());
+        };
+        let are_files = [target, &entry.source].map(|stat| EntryType::of(stat) == EntryType::File);
+        if are_files == [true; 2]
+            && target.size == entry.source.size
+            && file::same_bytes(self, entry, self.target_name(entry.name))?
+        {
+            return Ok(());
+        }
+        link_to_backup(self.job, &self.pair.target, entry.path, target)
     }
 
     fn make_symlink(&self, entry: &SourceEntry<'_>) -> Result<(), EntryError> {
@@ -350,6 +361,7 @@ impl DirContext<'_> {
         let target = EntrySide { file: to, stat: &stat };
         let sides = EntrySides { target, is_new: true, ..self.sides(entry, &stat) };
         attributes::copy(self.job, sides)?;
+        self.back_up(entry)?;
         temporary.publish(entry.name).map_err(error::target_error("make"))
     }
 }

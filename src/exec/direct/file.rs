@@ -47,6 +47,7 @@ pub(super) fn copy(ctx: &DirContext<'_>, entry: &SourceEntry<'_>) -> Result<(), 
         if stability != Stability::Changed
             && (stability == Stability::Unchanged || tried == MAX_TRIES)
         {
+            ctx.back_up(entry)?;
             temp.publish(entry.name).map_err(error::target_error("write"))?;
         }
         if stability == Stability::Unchanged {

@@ -131,7 +131,7 @@ fn link_to_first(
         return Ok(true);
     }
     ctx.remove_conflicting_dir(entry)?;
-    ctx.back_up(entry.path, entry.target.as_ref())?;
+    ctx.back_up(entry)?;
     // Too many links, or another file system: the name gets its own copy.
     Ok(link_from(ctx, path, entry).is_ok())
 }
@@ -173,7 +173,7 @@ fn link_to(
     path: &TreePath,
 ) -> Result<bool, EntryError> {
     ctx.remove_conflicting_dir(entry)?;
-    ctx.back_up(entry.path, entry.target.as_ref())?;
+    ctx.back_up(entry)?;
     if link_from(ctx, path, entry).is_err() {
         // Too many links, or another file system: the name gets its own copy.
         return Ok(false);
@@ -305,13 +305,13 @@ fn relink(
     if options::is_skipped(ctx.job.options(), &entry.source, target.as_ref()) {
         return Ok(());
     }
-    let other = DirContext { path: &parent, pair: &pair, ..*ctx };
-    other.back_up(path, target.as_ref())?;
-    if link(ctx.target_name(entry.name), other.target_name(name)).is_err() {
-        let ctx = other;
+    let ctx_of_other = DirContext { path: &parent, pair: &pair, ..*ctx };
+    let other = SourceEntry { path, name, source: entry.source, target, file: None };
+    ctx_of_other.back_up(&other)?;
+    if link(ctx.target_name(entry.name), ctx_of_other.target_name(name)).is_err() {
         let target = pair.target.stat(name).ok();
         let source = pair.source.stat(name).map_err(error::source_error("stat"))?;
-        ctx.sync_single(&SourceEntry { path, name, source, target, file: None })?;
+        ctx_of_other.sync_single(&SourceEntry { source, target, ..other })?;
     }
     set_time(&pair)
 }

@@ -137,6 +137,19 @@ fn replaced_and_deleted_files_become_backups() {
         // Backups are neither deleted later nor replaced without a change.
         both(&mirror, "a/ b a/gone~ b~ old/");
         assert_target(&mirror, expected);
+        // Nor by a copy of the same content, as of a file that was copied in the tick of its write.
+        write(&mirror.source("b"), "2", 9);
+        both(&mirror, "b");
+        write(&mirror.source("b"), "2", 11);
+        if is_root() {
+            std::os::unix::fs::chown(mirror.source("b"), Some(65_534), None).unwrap();
+        }
+        both(&mirror, "b");
+        fs::hard_link(mirror.source("b"), mirror.source("kept.link")).unwrap();
+        both(&mirror, "b kept.link");
+        fs::remove_file(mirror.source("kept.link")).unwrap();
+        fs::remove_file(mirror.target("kept.link")).unwrap();
+        assert_target(&mirror, expected);
     }
 }
 
