@@ -311,8 +311,8 @@ impl DirContext<'_> {
         if kept { Err(EntryError::Blocked) } else { Ok(()) }
     }
 
-    /// Makes a backup of the target entry, which is about to be replaced, unless that is a file with
-    /// the same content: its backup would replace the one of the content before.
+    /// Makes a backup of the target entry, which is about to be replaced, unless that is a file
+    /// with the same content: its backup would replace the one of the content before.
     pub(super) fn back_up(&self, entry: &SourceEntry<'_>) -> Result<(), EntryError> {
         let Some(target) = entry.target.as_ref().filter(|_| self.job.options().backup.is_some())
         else {
