@@ -67,6 +67,8 @@ pub(super) struct CopyJob<'a> {
     pub(super) unobserved_deletions: CountedDeletions,
     /// Deletions that an event reported, if there is a budget for them.
     pub(super) observed_deletions: CountedDeletions,
+    /// Deletions beyond the user's `max-delete`.
+    pub(super) over_quota: CountedDeletions,
     /// Rename hints that were applied at the target.
     pub(super) applied_renames: AppliedRenames,
     /// Entries that the target cannot have, because it ignores case.
@@ -160,6 +162,7 @@ impl<'a> CopyJob<'a> {
             hardlink_search: HardlinkSearch::default(),
             unobserved_deletions: CountedDeletions::default(),
             observed_deletions: CountedDeletions::default(),
+            over_quota: CountedDeletions::default(),
             applied_renames: AppliedRenames::default(),
             shared_names: SharedNames::default(),
             tally: Tally::default(),
@@ -295,13 +298,15 @@ impl<'a> CopyJob<'a> {
         self.filter().is_empty() && self.options().backup.is_none() && !self.has_mounts
     }
 
-    /// Takes one deletion of the `max-delete` quota. Returns false if the quota is used up.
-    pub(super) fn take_deletion_quota(&self) -> bool {
+    /// Takes the deletion of this entry from the `max-delete` quota. Returns false, and notes the
+    /// entry, if the quota is used up.
+    pub(super) fn take_deletion_quota(&self, path: &TreePath) -> bool {
         let Some(max) = self.options().max_delete else { return true };
         let may = self.tally.quota_used.fetch_add(1, Ordering::Relaxed) < max;
         if !may {
             let text = "the limit of max-delete is reached: the other deletions are skipped";
             self.warn_once(WarningTopic::MaxDelete, text);
+            self.over_quota.add(path, 1);
         }
         may
     }

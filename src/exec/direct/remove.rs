@@ -79,7 +79,7 @@ enum Unlinked {
 /// Removes the entry at `path`, which is in `dir` and is not a directory, or makes it a backup.
 fn unlink(job: &CopyJob<'_>, dir: &Dir, path: &TreePath) -> io::Result<Unlinked> {
     let name = path.name().unwrap_or_default();
-    if !job.take_deletion_quota() {
+    if !job.take_deletion_quota(path) {
         return Ok(Unlinked::Kept);
     }
     let removed = match move_to_backup(job, dir, path) {
@@ -153,13 +153,14 @@ impl<'a> Removal<'a> {
             }
             let Some(done) = levels.pop() else { break };
             let Some(above) = levels.last_mut() else {
-                let kept = done.kept || !self.remove_dir(parent, name);
+                let kept = done.kept || !self.remove_dir(parent, name, self.top);
                 return self.finish(kept);
             };
             here = self.open_parent(&here, above.inode)?;
             let name = self.path.name().map(Box::from).unwrap_or_default();
+            let path = self.path.clone();
             self.path.pop();
-            above.kept |= done.kept || !self.remove_dir(&here, &name);
+            above.kept |= done.kept || !self.remove_dir(&here, &name, &path);
         }
         self.finish(true)
     }
@@ -271,13 +272,13 @@ impl<'a> Removal<'a> {
         dir.ok().filter(is_it).ok_or(EntryError::Changed)
     }
 
-    /// Removes the empty directory `name` of `parent`. Returns false if it still exists.
-    fn remove_dir(&mut self, parent: &Dir, name: &[u8]) -> bool {
+    /// Removes the empty directory at `path`, `name` in `parent`. Returns false if it still exists.
+    fn remove_dir(&mut self, parent: &Dir, name: &[u8], path: &TreePath) -> bool {
         if self.dry_run {
             self.count += 1;
             return true;
         }
-        if !self.job.take_deletion_quota() {
+        if !self.job.take_deletion_quota(path) {
             return false;
         }
         match unlinkat(parent, name, AtFlags::REMOVEDIR) {

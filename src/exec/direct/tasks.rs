@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mirror_core::{
     fs_event::EntryKind,
-    job::{DirtyPath, Rename, Scope},
+    job::{DirtyPath, HoldReason, Rename, Scope},
     path::TreePath,
     queue::PathSet,
 };
@@ -66,6 +66,18 @@ fn run(job: &CopyJob<'_>, paths: Option<&PathSet>, all: impl Fn() -> Vec<DirTask
     if !has_space_failures {
         delete_counted(job, paths, &all);
     }
+    hold_over_quota(job, paths);
+}
+
+/// Holds the deletions beyond the user's `max-delete`.
+fn hold_over_quota(job: &CopyJob<'_>, paths: Option<&PathSet>) {
+    let found = job.over_quota.close();
+    if found.count == 0 {
+        return;
+    }
+    let all_observed = found.names.keys().all(|path| job.observed.is_deleted(path));
+    let why = if all_observed { HoldReason::Observed } else { HoldReason::Unobserved };
+    job.hold_deletions(found.held(paths, None, why));
 }
 
 /// Makes the counted deletions, or holds them if they exceed the budget.

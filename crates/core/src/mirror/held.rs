@@ -178,7 +178,7 @@ impl Mirror {
     /// Returns true if all of them were observed after all, and are made by the next batch.
     fn is_pending(&self, held: &HeldDeletions) -> bool {
         let is_pending = |path: &TreePath| self.queue.is_deletion_pending(path);
-        held.lists_all() && held.names.iter().all(is_pending)
+        !held.names.is_empty() && held.lists_all() && held.names.iter().all(is_pending)
             || held.paths.iter().all(|dirty| is_pending(&dirty.path))
     }
 

@@ -143,7 +143,7 @@ impl RsyncPlan {
         args.0.append(&mut self.base_args().0);
         args.0.append(&mut self.quick_check_args(check));
         if deletes || deletes_excluded {
-            args.add_deletion_limit(deletions);
+            args.add_deletion_limit(deletions, &self.options);
         }
         self.add_stats(&mut args);
         args.add(b"-r");
@@ -178,7 +178,7 @@ impl RsyncPlan {
         args.0.append(&mut self.quick_check_args(check));
         if may_delete {
             args.add(b"--delete");
-            args.add_deletion_limit(deletions);
+            args.add_deletion_limit(deletions, &self.options);
         }
         self.add_stats(&mut args);
         if matches!((paths.entries, paths.trees, paths.missing), ([], [root], []) if root.is_root())
@@ -239,7 +239,7 @@ impl RsyncPlan {
         args.add(b"-r");
         if let Some(deletions) = deletions {
             args.add(b"--delete");
-            args.add_deletion_limit(deletions);
+            args.add_deletion_limit(deletions, &self.options);
         }
         self.add_stats(&mut args);
         self.call(args, Some(rules))
@@ -323,7 +323,7 @@ impl RsyncPlan {
         args.add(b"-r");
         if deletes {
             args.add(b"--delete");
-            args.add_deletion_limit(deletions);
+            args.add_deletion_limit(deletions, &self.options);
         }
         args.add(b"--from0");
         args.add(b"--include-from=-");
@@ -404,8 +404,8 @@ impl ArgList {
     }
 
     /// Adds the limit of a call that deletes. It comes after the user's own, since the last one
-    /// applies.
-    fn add_deletion_limit(&mut self, deletions: Deletions) {
+    /// applies. A dry run lists what that leaves.
+    fn add_deletion_limit(&mut self, deletions: Deletions, options: &RsyncOptions) {
         match deletions {
             Deletions::Allowed | Deletions::Withheld => {}
             Deletions::AtMost(number) => {
@@ -420,6 +420,9 @@ impl ArgList {
             Deletions::DryRun => {
                 for arg in [&b"-n"[..], b"--info=none,del,stats2", b"--out-format=%o %n"] {
                     self.add(arg);
+                }
+                if options.max_delete().is_some() {
+                    self.0.push(alloc::format!("--max-delete={MAX_DELETIONS}").into());
                 }
             }
         }

@@ -627,6 +627,11 @@ fn the_users_max_delete_is_never_exceeded() {
     let outcome = fixture.full();
     assert_eq!(held(&outcome)[0].count, 10);
     assert_eq!(fixture.listed(""), 11);
+    // The list of names is not limited.
+    fixture.options.extra = vec![b"--max-delete=0".to_vec()];
+    let outcome = fixture.full();
+    assert_eq!((held(&outcome)[0].count, held(&outcome)[0].names.len()), (10, 10));
+    assert_eq!(fixture.listed(""), 11);
 }
 
 #[test]

@@ -152,7 +152,10 @@ fn deletion_limits_become_arguments() {
             Deletions::WithoutTransfer(3),
             "[--max-delete=3] [--existing] [--ignore-existing] [--stats] ",
         ),
-        (Deletions::DryRun, "[-n] [--info=none,del,stats2] [--out-format=%o %n] "),
+        (
+            Deletions::DryRun,
+            "[-n] [--info=none,del,stats2] [--out-format=%o %n] [--max-delete=2000000000] ",
+        ),
         (Deletions::Allowed, "[--stats] "),
     ] {
         assert_eq!(full(deletions), format!("{head}{words}{tail}"));
