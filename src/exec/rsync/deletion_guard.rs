@@ -33,6 +33,13 @@ const MAX_HIDDEN_BYTES: usize = 256 * 1024;
 /// `RERR_FILEIO` of rsync: it could not write a file, and exits at once.
 const EXIT_FILE_IO: i32 = 11;
 
+/// `RERR_UNSUPPORTED` of rsync. With a path: the receiver cannot convert that name, and ends. For a
+/// directory it can end with `RERR_PROTOCOL` as well.
+const EXIT_UNSUPPORTED: i32 = 4;
+
+/// The most names that are hidden, one more by each call, because the receiver cannot convert them.
+const MAX_HIDDEN_NAMES: usize = 100;
+
 /// `RERR_PROTOCOL` of rsync. Version 3.5.0 returns it, among others, if a directory blocks a file
 /// with several names: with `-H` it loses count of the names, if it exits at all.
 const EXIT_PROTOCOL: i32 = 2;
@@ -239,17 +246,12 @@ impl RsyncRun<'_> {
             if report.refusal.is_some_and(RemoteRefusal::prevents_deletions) {
                 return Ok(report);
             }
-            if matches!(end, ProcessExit::Exited(EXIT_FILE_IO)) && retries < MAX_HIDING_RETRIES {
-                let before = hidden.len();
-                hidden.extend(report.unwritable.iter().cloned());
-                if hidden.len() > before {
-                    self.failed.extend(report.attributed_failures(Some(EXIT_FILE_IO)));
-                    if retries == 0 {
-                        self.make_room(transfer, deletions)?;
-                    }
-                    retries += 1;
-                    continue;
+            if self.hide_failed(&end, &report, &mut hidden, retries)? {
+                if retries == 0 && matches!(end, ProcessExit::Exited(EXIT_FILE_IO)) {
+                    self.make_room(transfer, deletions)?;
                 }
+                retries += 1;
+                continue;
             }
             if matches!(end, ProcessExit::Exited(EXIT_PROTOCOL) | ProcessExit::Deadlocked)
                 && retries < MAX_HIDING_RETRIES
@@ -277,6 +279,32 @@ impl RsyncRun<'_> {
             has_hidden_unreadable = true;
             hidden.extend(unreadable);
         }
+    }
+
+    /// Hides the paths that a call could not write, or whose names the receiver could not convert,
+    /// after which it has ended, and records their failure. Returns true if the call can be
+    /// repeated without them.
+    fn hide_failed(
+        &mut self,
+        end: &ProcessExit,
+        report: &CallReport,
+        hidden: &mut BTreeSet<TreePath>,
+        retries: usize,
+    ) -> Result<bool, Outcome> {
+        let ProcessExit::Exited(code @ (EXIT_FILE_IO | EXIT_UNSUPPORTED | EXIT_PROTOCOL)) = *end
+        else {
+            return Ok(false);
+        };
+        let most = if code == EXIT_FILE_IO { MAX_HIDING_RETRIES } else { MAX_HIDDEN_NAMES };
+        let before = hidden.len();
+        hidden.extend(report.unwritable.iter().cloned());
+        let has_more = hidden.len() > before && retries < most;
+        if has_more {
+            self.failed.extend(report.attributed_failures(Some(code)));
+        } else if code != EXIT_FILE_IO && !report.unwritable.is_empty() {
+            return Err(Outcome::Retry(report.failure(Some(code), "rsync failed")));
+        }
+        Ok(has_more)
     }
 
     /// Makes the permitted deletions before anything else is written to a full target.

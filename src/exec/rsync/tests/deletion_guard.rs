@@ -712,6 +712,40 @@ fn a_file_refused_by_a_module_fails_alone() {
 /// The name is no UTF-8, which the file systems of macOS refuse.
 #[cfg(target_os = "linux")]
 #[test]
+fn names_that_the_receiver_cannot_convert_fail_alone() {
+    for by_daemon in [false, true] {
+        let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
+        if by_daemon {
+            fixture.use_daemon("charset = iso-8859-1");
+            fixture.options.extra.push(b"--iconv=utf-8".to_vec());
+        } else {
+            fixture.options.extra.push(b"--iconv=utf-8,iso-8859-1".to_vec());
+        }
+        for name in ["d/中", "d/ok", "中", "ok", "中d/inner"] {
+            let path = fixture.source(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        fs::write(fixture.target("stale"), "").unwrap();
+        let outcome = fixture.full();
+        if matches!(outcome, Outcome::Fatal(..)) {
+            println!("skipped: this rsync converts no names");
+            return;
+        }
+        assert_eq!(failed_paths(&outcome), ["/d/中 Tree", "/中 Tree", "/中d Tree"]);
+        assert!(fixture.target("d/ok").exists() && fixture.target("ok").exists());
+        assert!(!fixture.target("stale").exists());
+        for name in ["d/more", "more", "d/中2"] {
+            fs::write(fixture.source(name), "").unwrap();
+        }
+        let work = observed(&["d/中", "d/more", "more", "d/中2", "中d/"].map(str::as_bytes));
+        let failed = failed_paths(&fixture.run(work));
+        assert_eq!(failed, ["/d/中 Entry", "/d/中2 Entry", "/中d Tree"]);
+        assert!(fixture.target("d/more").exists() && fixture.target("more").exists());
+    }
+}
+
+#[test]
 fn a_name_that_iconv_cannot_convert_fails_alone() {
     let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
     fixture.options.extra.push(b"--iconv=utf-8,iso-8859-1".to_vec());
