@@ -77,6 +77,8 @@ pub(super) struct CopyJob<'a> {
     pub(super) tally: Tally,
     /// Paths that are processed at the end.
     pub(super) deferred: DeferredPaths,
+    /// Observed deletions that follow these links.
+    pub(super) deferred_deletions: DeferredPaths,
     source_device: (u32, u32),
     target_id: Option<DirKey>,
     is_source_empty: OnceLock<bool>,
@@ -167,6 +169,7 @@ impl<'a> CopyJob<'a> {
             shared_names: SharedNames::default(),
             tally: Tally::default(),
             deferred: DeferredPaths::default(),
+            deferred_deletions: DeferredPaths::default(),
             source_device,
             target_id,
             is_source_empty: OnceLock::new(),

@@ -122,6 +122,12 @@ impl DirContext<'_> {
             Deletion::TooLate => Err(EntryError::Unobserved),
             Deletion::Later(class) => self.count_deletion(path, target, class).map(drop),
             Deletion::Now if self.is_case_alias(path) => Ok(()),
+            Deletion::Now
+                if !self.job.capabilities().folds_case
+                    && self.job.deferred_deletions.defer(path) =>
+            {
+                Ok(())
+            }
             Deletion::Now => remove(self.job, &self.pair.target, path, target).map(drop),
         }
     }

@@ -20,6 +20,7 @@ use super::{
     error::EntryError,
     renames,
 };
+use crate::exec::{inode::EntryType, lookup::entry_type_at};
 
 /// Dirty paths grouped by directory, then by name.
 type PathsByDir = BTreeMap<TreePath, BTreeMap<Box<[u8]>, Scope>>;
@@ -41,28 +42,39 @@ pub(super) fn batch(job: &CopyJob<'_>, paths: &PathSet, renames: &[Rename]) {
         }
         add(&mut groups, dirty);
     }
-    if paths.len() == 1 {
-        // A single path has nothing to wait for.
+    if paths.len() == 1 && paths.iter().all(|dirty| dirty.scope == Scope::Entry) {
+        // A single entry has nothing to wait for.
         job.deferred.take();
+    }
+    let may_have_link = |dirty: DirtyPath| {
+        let is_link =
+            || matches!(entry_type_at(&job.source, &dirty.path), Ok(Some(EntryType::Symlink)));
+        dirty.scope == Scope::Tree || is_link()
+    };
+    if job.observed.deleted.is_empty() || !paths.iter().any(may_have_link) {
+        job.deferred_deletions.take();
     }
     let groups = resolve_dirs(job, groups);
     run(job, Some(paths), || tasks(groups.clone()));
 }
 
 /// Runs the tasks that `all` makes, then the deferred work: symbolic links that replace something,
-/// so that none arrives before its target, and counted deletions. If the target had no space for
-/// something, the deletions are made first and the failed paths are retried.
+/// so that none arrives before its target, and deletions, so that none of a link's former target
+/// is made before the link has another. If the target had no space for something, the deletions are
+/// made first and the failed paths are retried.
 fn run(job: &CopyJob<'_>, paths: Option<&PathSet>, all: impl Fn() -> Vec<DirTask>) {
     run_tasks(job, all());
     job.tally.close();
     let has_space_failures = job.has_space_failures();
     if has_space_failures {
+        run_for(job, as_trees(job.deferred_deletions.take()));
         delete_counted(job, paths, &all);
         if job.tally.has_removed() {
             run_for(job, job.take_space_failures());
         }
     }
     run_for(job, as_trees(job.deferred.take()));
+    run_for(job, as_trees(job.deferred_deletions.take()));
     if !has_space_failures {
         delete_counted(job, paths, &all);
     }

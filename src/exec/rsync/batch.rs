@@ -154,6 +154,8 @@ impl RsyncRun<'_> {
         let mut groups = TransferGroups::new(&found, evidence, self.target(), deletes);
         groups.group_hardlinks(&found.entries, &in_trees);
         self.delete_other_cases(&mut groups, &found, evidence)?;
+        let mut last = if self.target_ignores_case { None } else { groups.take_last() };
+        let failed = self.failed.len();
         let (compared, links) = self.merge_comparisons(&mut groups, &large);
         self.transfer_changes(&mut groups, &links, evidence)?;
         self.transfer_compared(&groups, &compared)?;
@@ -161,7 +163,12 @@ impl RsyncRun<'_> {
         for SurveyedEntry { path, .. } in &large {
             self.transfer_large(path, evidence)?;
         }
+        // A deletion may make the room that something of the batch lacked.
+        if self.failed.len() > failed {
+            self.delete_last(last.take(), evidence)?;
+        }
         self.transfer_links(&groups.replacing_links, evidence)?;
+        self.delete_last(last, evidence)?;
         self.rejoin_split_links()?;
         let entries = found.entries.iter().chain(&large).map(|entry| &entry.path);
         let gone = found.gone.iter().filter(|_| deletes);
@@ -190,7 +197,7 @@ impl RsyncRun<'_> {
     }
 
     /// Transfers new content and makes the observed deletions, in one call if possible.
-    fn transfer_changes(
+    pub(super) fn transfer_changes(
         &mut self,
         groups: &mut TransferGroups,
         links: &[TreePath],
@@ -337,7 +344,7 @@ impl RsyncRun<'_> {
     }
 
     /// Transfers the paths that are only compared.
-    fn transfer_compared(
+    pub(super) fn transfer_compared(
         &mut self,
         groups: &TransferGroups,
         compared: &[TreePath],

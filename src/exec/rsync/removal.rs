@@ -41,6 +41,17 @@ impl RsyncRun<'_> {
         self.delete_paths(&groups.unwanted_unobserved, self.unobserved_terms())
     }
 
+    /// Makes the deletions that follow the links of a batch.
+    pub(super) fn delete_last(
+        &mut self,
+        last: Option<TransferGroups>,
+        evidence: ChangeEvidence<'_>,
+    ) -> Result<(), Outcome> {
+        let Some(mut last) = last else { return Ok(()) };
+        self.transfer_changes(&mut last, &[], evidence)?;
+        self.transfer_compared(&last, &[])
+    }
+
     pub(super) fn delete_paths(
         &mut self,
         names: &[(TreePath, UnwantedKind)],

@@ -111,6 +111,17 @@ impl TransferGroups {
         groups
     }
 
+    /// Takes out the deletions, if there are links that replace something: a link may have pointed
+    /// to what is deleted.
+    pub(super) fn take_last(&mut self) -> Option<Self> {
+        let has_deletions = !self.deleted.is_empty() || !self.missing.is_empty();
+        (has_deletions && !self.replacing_links.is_empty()).then(|| Self {
+            deleted: std::mem::take(&mut self.deleted),
+            missing: std::mem::take(&mut self.missing),
+            ..Self::default()
+        })
+    }
+
     fn add_entry(
         &mut self,
         SurveyedEntry { path, entry_type, .. }: &SurveyedEntry,

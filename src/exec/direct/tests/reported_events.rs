@@ -122,6 +122,32 @@ fn exchanged_files_of_equal_size_and_time_are_distinguished() {
 }
 
 #[test]
+fn the_former_target_of_a_symlink_is_deleted_after_the_switch() {
+    let names: Vec<String> = (0..2000).map(|n| format!("a/f{n}")).collect();
+    let mirror = mirror(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    fs::create_dir(mirror.source("b")).unwrap();
+    fs::write(mirror.source("b/f0"), b"new").unwrap();
+    symlink("a", mirror.source("z")).unwrap();
+    mirror.assert_mirrored();
+    fs::remove_file(mirror.source("z")).unwrap();
+    symlink("b", mirror.source("z")).unwrap();
+    fs::remove_dir_all(mirror.source("a")).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let look = scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                fs::metadata(mirror.target("z/f0")).unwrap();
+            }
+        });
+        let outcome = mirror.batch_observed("a z", "a z", "z");
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        look.join().unwrap();
+        assert_eq!(outcome, Outcome::Done);
+    });
+    mirror.assert_same();
+}
+
+#[test]
 fn a_retargeted_symlink_is_synced_last() {
     let mirror = mirror(&["releases/r1/v"]);
     symlink("releases/r1", mirror.source("current")).unwrap();

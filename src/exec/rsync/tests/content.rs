@@ -267,4 +267,25 @@ fn a_replacing_link_is_transferred_after_its_destination() {
     assert_eq!(large.run(work), Outcome::Done);
     assert_eq!(large.calls(), ["/./fresh /two/file ", "/two/large ", "/./current "]);
     large.assert_equal();
+
+    // What it pointed to before is deleted last.
+    let Some(retired) = fixture() else { return };
+    for name in ["one/file", "absent"] {
+        let path = retired.target(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+    let Work::Batch { observed, .. } = replaced_link(&[b"two/", b"fresh"]) else { panic!() };
+    let work = Work::Batch {
+        paths: set(&[b"current", b"two/", b"fresh", b"one", b"absent"]),
+        observed: Arc::new(ObservedChanges {
+            deleted: (*set(&[b"one"])).clone(),
+            ..(*observed).clone()
+        }),
+        renames: Arc::default(),
+    };
+    assert_eq!(retired.run(work), Outcome::Done);
+    let calls = retired.calls();
+    assert_eq!(calls[..3], ["/./fresh /./two ", "/./current ", "/./one "], "{calls:?}");
+    retired.assert_equal();
 }
