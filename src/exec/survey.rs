@@ -2,7 +2,7 @@
 //!
 //! It only reads. The executor acts on it and walks the trees.
 
-use std::{borrow::Cow, cmp::Ordering, collections::BTreeSet, io};
+use std::{borrow::Cow, cmp::Ordering, collections::BTreeSet, io, ops::RangeInclusive};
 
 use super::{
     inode::{EntryType, LinkedInode},
@@ -101,26 +101,78 @@ pub(super) fn survey(
     surveyor.found
 }
 
-/// Returns true if a source lists no entries of its own. The cause is more likely an unmounted or
-/// new disk than an intended deletion of everything.
-///
-/// # Errors
-///
-/// If the listing fails before it returns an entry of the source's own.
-pub(super) fn is_empty_source(root: &Dir, filter: &Filter) -> io::Result<bool> {
-    let mut found = false;
-    let read = root.read(&mut ReadBuffer::new(), |entry| {
-        let excluded = || {
-            let path = TreePath::new(entry.name);
-            path.is_some_and(|path| {
-                filter.excludes_entry(&path, EntryType::from(entry.file_type).kind())
-            })
-        };
-        found = !is_system_entry(entry.name) && !excluded();
-        if found { Err(io::ErrorKind::AlreadyExists.into()) } else { Ok(()) }
-    });
-    if found { Ok(false) } else { read.map(|()| true) }
+/// The entries of a source that are transferred.
+pub(super) struct MirroredKinds<'a> {
+    pub(super) filter: &'a Filter,
+    /// Symbolic links are transferred.
+    pub(super) links: bool,
+    /// Directories without anything to transfer in them are left out.
+    pub(super) prunes_empty_dirs: bool,
+    /// File systems mounted in the source are left out.
+    pub(super) stays_on_file_system: bool,
+    /// The sizes of the files that are transferred, in bytes.
+    pub(super) sizes: RangeInclusive<u64>,
 }
+
+impl MirroredKinds<'_> {
+    /// Returns true if a source lists no entries of its own that are transferred. The cause is more
+    /// likely an unmounted or new disk than an intended deletion of everything.
+    ///
+    /// # Errors
+    ///
+    /// If the listing fails before it returns an entry of the source's own.
+    pub(super) fn finds_nothing(&self, root: &Dir) -> io::Result<bool> {
+        self.finds_nothing_in(root, &TreePath::root())
+    }
+
+    fn finds_nothing_in(&self, dir: &Dir, path: &TreePath) -> io::Result<bool> {
+        let (mut found, mut below) = (false, Vec::new());
+        let read = dir.read(&mut ReadBuffer::new(), |entry| {
+            let Some(inner) = path.join(entry.name) else { return Ok(()) };
+            let entry_type = EntryType::from(entry.file_type);
+            if path.is_root() && is_system_entry(entry.name)
+                || self.filter.excludes_entry(&inner, entry_type.kind())
+                || !self.transfers(dir, entry.name, entry_type)
+            {
+                return Ok(());
+            }
+            if entry_type == EntryType::Directory && self.prunes_empty_dirs {
+                below.push(inner);
+                return Ok(());
+            }
+            found = true;
+            Err(io::ErrorKind::AlreadyExists.into())
+        });
+        if found {
+            return Ok(false);
+        }
+        read?;
+        for path in below {
+            let dir = dir.open_below(path.name().unwrap_or_default())?;
+            if !self.finds_nothing_in(&dir, &path)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn transfers(&self, dir: &Dir, name: &[u8], entry_type: EntryType) -> bool {
+        match entry_type {
+            EntryType::Symlink => self.links,
+            EntryType::Other => false,
+            EntryType::File if self.sizes == ALL_SIZES => true,
+            EntryType::File => dir.stat(name).is_ok_and(|stat| self.sizes.contains(&stat.size)),
+            EntryType::Directory if !self.stays_on_file_system => true,
+            EntryType::Directory => {
+                let [inner, outer] = [dir.stat(name), dir.stat(b"")].map(Result::ok);
+                inner.map(|stat| stat.device) == outer.map(|stat| stat.device)
+            }
+        }
+    }
+}
+
+/// The sizes of files without a limit.
+pub(super) const ALL_SIZES: RangeInclusive<u64> = 0..=u64::MAX;
 
 /// Returns true if operating systems create an entry of this name at the top of a disk.
 fn is_system_entry(name: &[u8]) -> bool {

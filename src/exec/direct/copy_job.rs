@@ -23,7 +23,7 @@ use rustix::fs::FileType;
 use super::{
     super::{
         inode::Inode, process::cancel::CancelToken, source_root::DirKey, spelling::SharedNames,
-        survey::is_empty_source,
+        survey::MirroredKinds,
     },
     DirectExecutor,
     applied_renames::AppliedRenames,
@@ -339,7 +339,15 @@ impl<'a> CopyJob<'a> {
 
     fn find_source_empty(&self) -> bool {
         // An unreadable source may contain anything: it counts as empty as well.
-        let is_empty = is_empty_source(&self.source, self.filter()).unwrap_or(true);
+        let DirectOptions { links, one_file_system, min_size, max_size, .. } = self.options();
+        let kinds = MirroredKinds {
+            filter: self.filter(),
+            links: *links,
+            prunes_empty_dirs: false,
+            stays_on_file_system: *one_file_system,
+            sizes: min_size.unwrap_or_default()..=max_size.unwrap_or(u64::MAX),
+        };
+        let is_empty = kinds.finds_nothing(&self.source).unwrap_or(true);
         if !is_empty {
             self.executor.state.warnings.rearm(WarningTopic::EmptySource);
         }

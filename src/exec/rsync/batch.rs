@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use mirror_core::{
     job::{DirtyPath, Failure, Outcome, Rename, Scope},
-    path::{Escaped, TreePath},
+    path::TreePath,
     plan::{
         options::{ListForm, TransferPhase},
         rsync::{Deletions, QuickCheck, TransferPaths},
@@ -20,12 +20,9 @@ use super::{
     transfer_groups::{ChangeEvidence, TransferGroups, changed_since},
     whole_directories::ShortenedList,
 };
-use crate::{
-    exec::{
-        inode::EntryType,
-        survey::{Survey, SurveyedEntry, is_empty_source, survey},
-    },
-    report::Category,
+use crate::exec::{
+    inode::EntryType,
+    survey::{Survey, SurveyedEntry, survey},
 };
 
 /// `PATH_MAX` with its NUL. rsync truncates longer names and acts on the rest.
@@ -422,19 +419,6 @@ impl RsyncRun<'_> {
             return Ok(());
         }
         self.call_without_deletions(&plan.root_attributes(), CallPaths::root(Scope::Entry))
-    }
-
-    /// Returns true if the source lists no entries. Then only observed deletions may be made.
-    pub(super) fn is_source_empty(&self) -> bool {
-        // rsync cannot read an unreadable root either, and then deletes nothing.
-        let is_empty_source = is_empty_source(self.root, &self.executor.filter).unwrap_or(false);
-        let was_warned = self.executor.state.warned_empty.set(is_empty_source);
-        if is_empty_source && !was_warned {
-            let source = Escaped(self.executor.plan.source());
-            let message = format!("the source {source} is empty: nothing is deleted on the target");
-            self.executor.log.say(Category::Warn, message);
-        }
-        is_empty_source
     }
 
     /// Takes out the files that are too large for a shared call.

@@ -3,7 +3,7 @@
 use mirror_core::{
     guard::{DeletionTerms, MaxDelete},
     job::{Outcome, Scope},
-    path::TreePath,
+    path::{Escaped, TreePath},
     plan::{
         options::TransferPhase,
         rsync::{QuickCheck, TransferPaths, UnwantedKind},
@@ -16,7 +16,14 @@ use super::{
     run::RsyncRun,
     transfer_groups::{ChangeEvidence, TransferGroups},
 };
-use crate::exec::{lookup::has_lost_new_name, spelling::differs_in_case, survey::Survey};
+use crate::{
+    exec::{
+        lookup::has_lost_new_name,
+        spelling::differs_in_case,
+        survey::{MirroredKinds, Survey},
+    },
+    report::Category,
+};
 
 impl RsyncRun<'_> {
     /// Returns the terms for deletions that the watcher reported.
@@ -33,6 +40,27 @@ impl RsyncRun<'_> {
         let budget = state.target_identity.budget(budget);
         let terms = state.observed_holds.terms(budget, self.executor.max_delete_seen);
         self.after_acceptance(terms)
+    }
+
+    /// Returns true if the source lists no entries. Then only observed deletions may be made.
+    pub(super) fn is_source_empty(&self) -> bool {
+        // rsync cannot read an unreadable root either, and then deletes nothing.
+        let options = &self.executor.plan.options;
+        let kinds = MirroredKinds {
+            filter: &self.executor.filter,
+            links: options.keeps_links(),
+            prunes_empty_dirs: options.prunes_empty_dirs(),
+            stays_on_file_system: options.stays_on_file_system(),
+            sizes: options.sizes(),
+        };
+        let is_empty_source = kinds.finds_nothing(self.root).unwrap_or(false);
+        let was_warned = self.executor.state.warned_empty.set(is_empty_source);
+        if is_empty_source && !was_warned {
+            let source = Escaped(self.executor.plan.source());
+            let message = format!("the source {source} is empty: nothing is deleted on the target");
+            self.executor.log.say(Category::Warn, message);
+        }
+        is_empty_source
     }
 
     /// Deletes files under names whose type on the target is unwanted.

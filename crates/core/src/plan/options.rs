@@ -1,10 +1,12 @@
 //! The user's options for rsync.
 
 use alloc::vec::Vec;
-use core::str;
-use core::str::FromStr;
+use core::{
+    ops::RangeInclusive,
+    str::{self, FromStr},
+};
 
-use super::args::{RsyncArg, RsyncArgParser};
+use super::args::{RsyncArg, RsyncArgParser, parse_size};
 use crate::{guard::MaxDelete, path::TreePath};
 
 /// Policy for deleting entries of the target that the source lacks.
@@ -204,6 +206,26 @@ impl RsyncOptions {
         self.form == ListForm::FilesFrom && !has_others && !self.keeps_hard_links()
     }
 
+    /// Returns true if symbolic links are transferred, as links or as what they lead to.
+    #[must_use]
+    pub fn keeps_links(&self) -> bool {
+        let in_archive = self.has(b'a', b"--archive") && !self.has(b'\0', b"--no-links");
+        in_archive || self.has(b'l', b"--links") || self.has(b'L', b"--copy-links")
+    }
+
+    /// Returns true if directories without anything to transfer in them are left out.
+    #[must_use]
+    pub fn prunes_empty_dirs(&self) -> bool {
+        self.has(b'm', b"--prune-empty-dirs")
+    }
+
+    /// Returns the sizes of the files that are transferred, in bytes.
+    #[must_use]
+    pub fn sizes(&self) -> RangeInclusive<u64> {
+        let size = |long| self.last_value(long, |text| parse_size(text, b'b'));
+        size(b"min-size").unwrap_or(0)..=size(b"max-size").unwrap_or(u64::MAX)
+    }
+
     /// Returns true if modification times are preserved.
     #[must_use]
     pub fn keeps_times(&self) -> bool {
@@ -267,14 +289,17 @@ impl RsyncOptions {
 
     /// Returns the last value of this option in the user's arguments that is a number.
     fn last_number<T: FromStr>(&self, long: &[u8]) -> Option<T> {
+        self.last_value(long, |text| str::from_utf8(text).ok()?.parse().ok())
+    }
+
+    /// Returns the last value of this option in the user's arguments that `parse` accepts.
+    fn last_value<T>(&self, long: &[u8], parse: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
         let args = self.arg_slices();
-        let number = |arg| match arg {
-            RsyncArg::Option { name, value: Some(value), .. } if name == long => {
-                str::from_utf8(value).ok()?.parse().ok()
-            }
+        let value = |arg| match arg {
+            RsyncArg::Option { name, value: Some(value), .. } if name == long => parse(value),
             RsyncArg::Option { .. } | RsyncArg::Operand(_) => None,
         };
-        RsyncArgParser::new(&args).filter_map(number).last()
+        RsyncArgParser::new(&args).filter_map(value).last()
     }
 
     /// Returns true if an option, given by letter and long name, is enabled. The last of the user's

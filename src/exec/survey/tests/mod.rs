@@ -265,18 +265,37 @@ fn an_entry_replaced_by_an_excluded_one_is_unwanted_as_the_other_kind() {
 #[test]
 fn a_source_without_entries_of_its_own_is_empty() {
     let rules = filter(&[b"- *.tmp", b"- cache/"]);
-    for (lines, nothing) in [
-        ("", true),
-        ("lost+found/\nSystem Volume Information/\n.Trash-1000/", true),
-        ("x.tmp\ncache/\ncache/f", true),
-        ("x.tmp\nf", false),
-        ("cache", false),
-        ("lost+found/\nd/", false),
+    let all = || MirroredKinds {
+        filter: &rules,
+        links: true,
+        prunes_empty_dirs: false,
+        stays_on_file_system: false,
+        sizes: ALL_SIZES,
+    };
+    let pruning = || MirroredKinds { prunes_empty_dirs: true, ..all() };
+    for (lines, kinds, nothing) in [
+        ("", all(), true),
+        ("lost+found/\nSystem Volume Information/\n.Trash-1000/", all(), true),
+        ("x.tmp\ncache/\ncache/f", all(), true),
+        ("x.tmp\nf", all(), false),
+        ("cache", all(), false),
+        ("lost+found/\nd/", all(), false),
+        ("l -> f", all(), false),
+        ("l -> f", MirroredKinds { links: false, ..all() }, true),
+        ("d/", pruning(), true),
+        ("a/b/\nc/cache/\nc/cache/f\nc/lost+found/", pruning(), true),
+        ("a/b/\nc/\nc/f", pruning(), false),
+        ("four", MirroredKinds { sizes: 0..=3, ..all() }, true),
+        ("four", MirroredKinds { sizes: 0..=4, ..all() }, false),
+        ("d/", MirroredKinds { stays_on_file_system: true, ..all() }, false),
     ] {
         let place = tree(lines);
         let root = Dir::open(place.path()).unwrap();
-        assert_eq!(is_empty_source(&root, &rules).unwrap(), nothing, "{lines}");
+        assert_eq!(kinds.finds_nothing(&root).unwrap(), nothing, "{lines}");
     }
+    let place = tree("");
+    nix::unistd::mkfifo(&place.path().join("pipe"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    assert!(all().finds_nothing(&Dir::open(place.path()).unwrap()).unwrap());
 }
 
 #[test]
