@@ -1,7 +1,7 @@
 //! Renames at the target, made by a shell there. Renames are hints: rsync compares both names
 //! afterwards like any other path.
 
-use std::{collections::BTreeSet, io, sync::Arc};
+use std::{collections::BTreeSet, io, iter, sync::Arc};
 
 use mirror_core::{
     job::{DirtyPath, Failure, FatalReason, Outcome, Rename, Scope},
@@ -17,7 +17,7 @@ use super::transfer_log::max_logged_names;
 use crate::{
     exec::{
         inode::EntryType,
-        lookup::entry_type_at,
+        lookup::{entry_type_at, stat_at},
         process::cancel::CancelToken,
         ssh::{RemoteRename, RemoteRenameKind, RenameResult, SshShell, UnsettledRenames},
     },
@@ -52,7 +52,8 @@ impl ShellRenames {
         cancel: &CancelToken,
     ) -> Result<(Vec<DirtyPath>, Vec<TreePath>), Outcome> {
         let hints = coalesce_renames(renames);
-        let renames = feasible_renames(&hints, |path| entry_type_at(root, path));
+        let mut renames = feasible_renames(&hints, |path| entry_type_at(root, path));
+        renames.retain(|rename| !may_expose(root, rename));
         if renames.is_empty() {
             return Ok(Default::default());
         }
@@ -116,6 +117,23 @@ fn feasible_renames(
     hints.iter().filter_map(to_remote).collect()
 }
 
+/// Returns true if a rename could move a private entry to where others reach it, before rsync has
+/// made it private on the target as well. Such an entry is sent again.
+fn may_expose(root: &Dir, RemoteRename { kind, from, to }: &RemoteRename) -> bool {
+    let mode = |path: &TreePath| stat_at(root, path).ok().flatten().map_or(0, |stat| stat.mode);
+    let is_private = |path: &TreePath| {
+        let open = if *kind == RemoteRenameKind::Directory { 0o055 } else { 0o044 };
+        mode(path) & open != open
+    };
+    let reach = |path: &TreePath| {
+        let above = iter::successors(path.parent(), TreePath::parent);
+        above.fold(0o011, |reach, directory| reach & mode(&directory))
+    };
+    let [Some(from), Some(to)] = [from, to].map(|path| TreePath::new(path)) else { return true };
+    let is_exposed = |from, to| is_private(to) && reach(to) & !reach(from) != 0;
+    is_exposed(&from, &to) || *kind == RemoteRenameKind::Swap && is_exposed(&to, &from)
+}
+
 /// Returns the first directory that was created for a rename, as a tree to transfer.
 fn created_dir(rename: &RemoteRename, done: RenameResult) -> Option<DirtyPath> {
     let mut path = TreePath::root();
@@ -145,7 +163,15 @@ fn log_renames<'a>(log: &Log, renames: impl Iterator<Item = (&'a RemoteRename, &
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{
+        fs::{self, Permissions},
+        os::unix::fs::PermissionsExt,
+    };
+
+    use super::{
+        RemoteRenameKind::{Directory, Other, Swap},
+        *,
+    };
 
     fn path(text: &str) -> TreePath {
         TreePath::new(text.as_bytes()).unwrap()
@@ -182,6 +208,47 @@ mod tests {
             let renames: Vec<String> =
                 feasible_renames(&hints, entry_type_at).iter().map(text).collect();
             assert_eq!(renames.join(", "), expected);
+        }
+    }
+
+    #[test]
+    fn a_private_entry_is_not_renamed_out_of_a_private_directory() {
+        let place = tempfile::tempdir().unwrap();
+        for (name, mode) in [
+            ("private", 0o700),
+            ("group", 0o750),
+            ("open", 0o755),
+            ("open/within", 0o700),
+            ("open/d", 0o700),
+            ("open/e", 0o755),
+        ] {
+            fs::create_dir(place.path().join(name)).unwrap();
+            fs::set_permissions(place.path().join(name), Permissions::from_mode(mode)).unwrap();
+        }
+        for (name, mode) in [("open/f", 0o600), ("open/g", 0o644), ("private/f", 0o600)] {
+            fs::write(place.path().join(name), "").unwrap();
+            fs::set_permissions(place.path().join(name), Permissions::from_mode(mode)).unwrap();
+        }
+        let top = fs::metadata(place.path()).unwrap().permissions().mode();
+        fs::set_permissions(place.path(), Permissions::from_mode(0o755 | top)).unwrap();
+        let root = Dir::open(place.path()).unwrap();
+        for (kind, from, to, expected) in [
+            (Other, "private/f", "open/f", true),
+            (Other, "group/f", "open/f", true),
+            (Other, "gone/f", "open/f", true),
+            (Other, "open/within/f", "open/f", true),
+            (Other, "private/g", "open/g", false),
+            (Other, "open/old", "open/f", false),
+            (Other, "open/f", "private/f", false),
+            (Directory, "private/d", "open/d", true),
+            (Directory, "private/e", "open/e", false),
+            (Swap, "open/g", "private/f", false),
+            (Swap, "private/f", "open/f", true),
+            (Swap, "open/f", "private/f", true),
+        ] {
+            let [from, to] = [from, to].map(|path| path.as_bytes().to_vec());
+            let rename = RemoteRename { kind, from, to };
+            assert_eq!(may_expose(&root, &rename), expected, "{rename:?}");
         }
     }
 
