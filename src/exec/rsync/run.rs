@@ -174,11 +174,11 @@ impl<'a> RsyncRun<'a> {
             return;
         }
         let is_partial = matches!(end, ProcessExit::Exited(PARTIAL));
-        let failed = report.attributed_failures(None);
-        let paths: Vec<DirtyPath> = if is_partial && !failed.is_empty() {
-            let entry =
-                |(dirty, _): (DirtyPath, Failure)| DirtyPath { scope: Scope::Entry, ..dirty };
-            failed.into_iter().map(entry).collect()
+        let is_attributed = !report.attributed_failures(None).is_empty();
+        let paths: Vec<DirtyPath> = if is_partial && is_attributed {
+            // What the sender has failed on has no temporary file.
+            let entry = |path: &TreePath| DirtyPath { path: path.clone(), scope: Scope::Entry };
+            report.unwritable.iter().map(entry).collect()
         } else {
             call_paths.dirty_paths().collect()
         };
