@@ -75,10 +75,12 @@ pub(super) struct CopyJob<'a> {
     pub(super) shared_names: SharedNames,
     /// Number of processed entries.
     pub(super) tally: Tally,
-    /// Paths that are processed at the end.
+    /// Links that are processed at the end.
     pub(super) deferred: DeferredPaths,
     /// Observed deletions that follow these links.
     pub(super) deferred_deletions: DeferredPaths,
+    /// Directories whose permissions become wider, when everything in them has its own.
+    pub(super) deferred_openings: DeferredPaths,
     source_device: (u32, u32),
     target_id: Option<DirKey>,
     is_source_empty: OnceLock<bool>,
@@ -170,6 +172,7 @@ impl<'a> CopyJob<'a> {
             tally: Tally::default(),
             deferred: DeferredPaths::default(),
             deferred_deletions: DeferredPaths::default(),
+            deferred_openings: DeferredPaths::default(),
             source_device,
             target_id,
             is_source_empty: OnceLock::new(),

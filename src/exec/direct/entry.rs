@@ -173,6 +173,9 @@ impl DirContext<'_> {
         let existing_dir = target.filter(|stat| stat.file_type() == FileType::Directory);
         match existing_dir {
             Some(target) if !self.descends(entry, item.scope) => {
+                if opens(&entry.source, target) && self.job.deferred_openings.defer(entry.path) {
+                    return Ok(());
+                }
                 return attributes::copy(self.job, self.sides(entry, target));
             }
             Some(_) => {}
@@ -370,6 +373,13 @@ impl DirContext<'_> {
         self.back_up(entry)?;
         temporary.publish(entry.name).map_err(error::target_error("make"))
     }
+}
+
+/// Returns true if the attributes of a directory let others in, and its owner may do as much as
+/// before.
+const fn opens(source: &Stat, target: &Stat) -> bool {
+    let granted = source.mode & !target.mode;
+    granted & 0o077 != 0 && granted & 0o700 == 0
 }
 
 /// Returns false if an entry can't be the one that was just made for `source`: whoever may write in

@@ -45,6 +45,7 @@ pub(super) fn batch(job: &CopyJob<'_>, paths: &PathSet, renames: &[Rename]) {
     if paths.len() == 1 && paths.iter().all(|dirty| dirty.scope == Scope::Entry) {
         // A single entry has nothing to wait for.
         job.deferred.take();
+        job.deferred_openings.take();
     }
     let may_have_link = |dirty: DirtyPath| {
         let is_link =
@@ -79,6 +80,8 @@ fn run(job: &CopyJob<'_>, paths: Option<&PathSet>, all: impl Fn() -> Vec<DirTask
         delete_counted(job, paths, &all);
     }
     hold_over_quota(job, paths);
+    let opened = job.deferred_openings.take().into_iter();
+    run_for(job, opened.map(|path| DirtyPath { path, scope: Scope::Entry }).collect());
 }
 
 /// Holds the deletions beyond the user's `max-delete`.

@@ -326,3 +326,38 @@ fn durable_copies_mirror_everything() {
     assert_eq!(mirror.batch("a/b/file gone"), Outcome::Done);
     mirror.assert_same();
 }
+
+#[test]
+fn a_directory_is_opened_after_the_files_in_it_are_private() {
+    let mirror = CopierFixture::new();
+    fs::create_dir(mirror.source("d")).unwrap();
+    let names: Vec<String> = (0..300).map(|n| format!("d/f{n}")).collect();
+    for name in &names {
+        fs::write(mirror.source(name), "").unwrap();
+        chmod(&mirror.source(name), 0o644);
+    }
+    chmod(&mirror.source("d"), 0o700);
+    mirror.assert_mirrored();
+    for name in &names {
+        chmod(&mirror.source(name), 0o600);
+    }
+    chmod(&mirror.source("d"), 0o755);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let look = scope.spawn(|| {
+            let mode = |name: &str| fs::metadata(mirror.target(name)).unwrap().mode();
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                if mode("d") & 0o077 != 0 {
+                    for name in &names {
+                        assert_eq!(mode(name) & 0o077, 0, "{name}");
+                    }
+                }
+            }
+        });
+        let outcome = mirror.batch(&format!("d {}", names.join(" ")));
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        look.join().unwrap();
+        assert_eq!(outcome, Outcome::Done);
+    });
+    mirror.assert_same();
+}
