@@ -125,7 +125,8 @@ impl MirroredKinds<'_> {
         self.finds_nothing_in(root, &TreePath::root())
     }
 
-    fn finds_nothing_in(&self, dir: &Dir, path: &TreePath) -> io::Result<bool> {
+    /// Like [`finds_nothing`](Self::finds_nothing), for a directory at this path.
+    pub(super) fn finds_nothing_in(&self, dir: &Dir, path: &TreePath) -> io::Result<bool> {
         let (mut found, mut below) = (false, Vec::new());
         let read = dir.read(&mut ReadBuffer::new(), |entry| {
             let Some(inner) = path.join(entry.name) else { return Ok(()) };

@@ -146,6 +146,7 @@ impl RsyncRun<'_> {
         self.track_link_groups(found.entries.iter().chain(&in_trees));
         let large = self.take_large(&mut found.entries);
         self.log_survey(&found);
+        self.add_emptied(&mut found);
         self.drop_protected(&mut found);
         let deletes = self.executor.plan.options.delete.applies(TransferPhase::Running);
         let mut groups = TransferGroups::new(&found, evidence, self.target(), deletes);

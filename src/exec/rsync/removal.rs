@@ -1,5 +1,7 @@
 //! Deletions that cannot be requested by a list of paths.
 
+use std::iter;
+
 use mirror_core::{
     guard::{DeletionTerms, MaxDelete},
     job::{Outcome, Scope},
@@ -45,15 +47,7 @@ impl RsyncRun<'_> {
     /// Returns true if the source lists no entries. Then only observed deletions may be made.
     pub(super) fn is_source_empty(&self) -> bool {
         // rsync cannot read an unreadable root either, and then deletes nothing.
-        let options = &self.executor.plan.options;
-        let kinds = MirroredKinds {
-            filter: &self.executor.filter,
-            links: options.keeps_links(),
-            prunes_empty_dirs: options.prunes_empty_dirs(),
-            stays_on_file_system: options.stays_on_file_system(),
-            sizes: options.sizes(),
-        };
-        let is_empty_source = kinds.finds_nothing(self.root).unwrap_or(false);
+        let is_empty_source = self.mirrored_kinds().finds_nothing(self.root).unwrap_or(false);
         let was_warned = self.executor.state.warned_empty.set(is_empty_source);
         if is_empty_source && !was_warned {
             let source = Escaped(self.executor.plan.source());
@@ -61,6 +55,37 @@ impl RsyncRun<'_> {
             self.executor.log.say(Category::Warn, message);
         }
         is_empty_source
+    }
+
+    fn mirrored_kinds(&self) -> MirroredKinds<'_> {
+        let options = &self.executor.plan.options;
+        MirroredKinds {
+            filter: &self.executor.filter,
+            links: options.keeps_links(),
+            prunes_empty_dirs: options.prunes_empty_dirs(),
+            stays_on_file_system: options.stays_on_file_system(),
+            sizes: options.sizes(),
+        }
+    }
+
+    /// Adds the directories in which nothing is left to transfer, for a user who wants no empty
+    /// ones: a list of deleted entries does not tell rsync of them.
+    pub(super) fn add_emptied(&self, found: &mut Survey) {
+        if !self.executor.plan.options.prunes_empty_dirs() {
+            return;
+        }
+        let kinds = self.mirrored_kinds();
+        let is_emptied = |path: &TreePath| {
+            let dir = (!path.is_root()).then(|| self.root.open_below(path.as_bytes()).ok());
+            dir.flatten().is_some_and(|dir| kinds.finds_nothing_in(&dir, path).unwrap_or(false))
+        };
+        let topmost = |path: &TreePath| {
+            let above = iter::successors(path.parent(), TreePath::parent);
+            above.take_while(|path| is_emptied(path)).last()
+        };
+        let emptied: Vec<_> = found.gone.iter().filter_map(topmost).collect();
+        let unwanted = emptied.into_iter().map(|path| (path, UnwantedKind::Directory));
+        found.append(Survey { unwanted: unwanted.collect(), ..Survey::default() });
     }
 
     /// Deletes files under names whose type on the target is unwanted.

@@ -712,6 +712,26 @@ fn a_file_refused_by_a_module_fails_alone() {
 /// The name is no UTF-8, which the file systems of macOS refuse.
 #[cfg(target_os = "linux")]
 #[test]
+fn a_directory_that_becomes_empty_goes_if_no_empty_ones_are_wanted() {
+    for form in [ListForm::FilesFrom, ListForm::Filter] {
+        let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
+        fixture.options.form = form;
+        fixture.options.extra.push(b"--prune-empty-dirs".to_vec());
+        fixture.rules(&[b"- *.tmp"]);
+        for name in ["a/b/c/f", "a/b/x.tmp", "a/g", "kept"] {
+            fixture.write_on_both(name);
+        }
+        fs::remove_file(fixture.target("a/b/x.tmp")).unwrap();
+        fs::remove_file(fixture.source("a/b/c/f")).unwrap();
+        assert_eq!(fixture.run(observed(&[b"a/b/c/f"])), Outcome::Done, "{form:?}");
+        assert!(!fixture.target("a/b").exists() && fixture.target("a/g").exists(), "{form:?}");
+        fs::create_dir(fixture.source("a/new")).unwrap();
+        assert_eq!(fixture.run(written(&[b"a/new", b"a/b"])), Outcome::Done, "{form:?}");
+        assert!(!fixture.target("a/new").exists() && !fixture.target("a/b").exists(), "{form:?}");
+    }
+}
+
+#[test]
 fn names_that_the_receiver_cannot_convert_fail_alone() {
     for by_daemon in [false, true] {
         let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
