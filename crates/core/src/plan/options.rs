@@ -6,7 +6,10 @@ use core::{
     str::{self, FromStr},
 };
 
-use super::args::{RsyncArg, RsyncArgParser, parse_size};
+use super::{
+    args::{RsyncArg, RsyncArgParser, parse_size},
+    target::{Target, TargetPath},
+};
 use crate::{guard::MaxDelete, path::TreePath};
 
 /// Policy for deleting entries of the target that the source lacks.
@@ -279,6 +282,19 @@ impl RsyncOptions {
         let args = self.arg_slices();
         let is_other = |arg| matches!(arg, RsyncArg::Option { name, .. } if [b"temp-dir", &b"T"[..]].contains(&name));
         !RsyncArgParser::new(&args).any(is_other) && !self.keeps_backups()
+    }
+
+    /// Returns the backup directory, if it is in the target.
+    pub(super) fn backup_directory(&self, target: &Target) -> Option<TreePath> {
+        let directory = self.last_value(b"backup-dir", |text| Some(text.to_vec()))?;
+        let path = match target.path() {
+            _ if !directory.starts_with(b"/") => {
+                directory.strip_prefix(b"./").unwrap_or(&directory)
+            }
+            TargetPath::Absolute(target) => directory.strip_prefix(target)?,
+            TargetPath::Relative(_) | TargetPath::Unknown => return None,
+        };
+        TreePath::new(path).filter(|path| !path.is_root())
     }
 
     /// Returns true if replaced and deleted entries are kept.

@@ -89,9 +89,16 @@ pub struct RsyncPlan {
 
 impl RsyncPlan {
     /// Creates the plan that mirrors the directory at the absolute path `source` to `target`.
+    ///
+    /// A backup directory in the target gets a rule that protects it: rsync itself would delete,
+    /// and so move, the backups of earlier calls in each full transfer (`--backup-dir` in
+    /// rsync(1)).
     #[must_use]
-    pub fn new(options: RsyncOptions, source: &[u8], target: Target) -> Self {
+    pub fn new(mut options: RsyncOptions, source: &[u8], target: Target) -> Self {
         let source = with_slash(source);
+        if let Some(directory) = options.backup_directory(&target) {
+            options.extra.insert(0, [b"--filter=P ", &*anchored(&directory)].concat());
+        }
         Self { options, source, target }
     }
 

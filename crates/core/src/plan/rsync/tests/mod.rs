@@ -291,6 +291,26 @@ fn without_window_removes_the_comparison_of_nanoseconds() {
 }
 
 #[test]
+fn a_backup_directory_in_the_target_is_protected() {
+    for (directory, target, rule) in [
+        ("old", &b"/dst/"[..], "[--filter=P /old] "),
+        ("./a/old/", b"host:dst/", "[--filter=P /a/old] "),
+        ("/dst/o*d", b"/dst/", "[--filter=P /o\\*d] "),
+        ("/dst/old", b"host:/dst/", "[--filter=P /old] "),
+        ("/elsewhere", b"/dst/", ""),
+        ("../old", b"/dst/", ""),
+        ("/dst/old", b"host:dst/", ""),
+    ] {
+        let extra = bytes(&[&*format!("--backup-dir={directory}")]);
+        let options = RsyncOptions { extra, ..RsyncOptions::default() };
+        let plan = RsyncPlan::new(options, b"/src", Target::new(target).unwrap());
+        let call =
+            text(&plan.partial(&TransferPaths::default(), Deletions::Allowed, QuickCheck::Never));
+        assert!(call.contains(&format!("[-lts] {rule}[--backup-dir={directory}]")), "{call}");
+    }
+}
+
+#[test]
 fn temporary_files_are_listed_in_their_directories_only() {
     let options = RsyncOptions { delete: DeletePolicy::Never, ..RsyncOptions::default() };
     let plan = plan(options);
