@@ -1,6 +1,12 @@
 //! Backups of target entries that are deleted or replaced.
 
-use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt, path::Path};
+use std::{
+    ffi::OsStr,
+    fs::DirBuilder,
+    io,
+    os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
+    path::Path,
+};
 
 use mirror_core::{path::TreePath, plan::direct::BackupOptions};
 use mirror_platform::{dir::Dir, stat::Stat};
@@ -57,6 +63,17 @@ pub(super) fn link_to_backup(
     link(from, to).or_else(|_| Ok(renameat(from.dir, from.name, to.dir, to.name)?)).map_err(write)
 }
 
+/// Gives a backup directory that is in the target a relative path: backups there are not deleted.
+pub(super) fn name_within_target(backup: &mut BackupOptions, target: &Path) {
+    let directory = backup.directory.as_mut();
+    if let Some(path) = directory.filter(|path| path.starts_with(b"/"))
+        && let Ok(inner) = Path::new(OsStr::from_bytes(path)).strip_prefix(target)
+        && !inner.as_os_str().is_empty()
+    {
+        *path = inner.as_os_str().as_bytes().to_vec();
+    }
+}
+
 /// Directory and name of a backup.
 struct BackupLocation {
     /// `None` if the backup stays in its directory.
@@ -72,13 +89,24 @@ impl BackupLocation {
         let name = [path.name().unwrap_or_default(), suffix].concat();
         let Some(directory) = directory else { return Ok(Some(Self { dir: None, name })) };
         let root = if directory.starts_with(b"/") {
-            Dir::open(Path::new(OsStr::from_bytes(directory)))?
+            open_or_make(Path::new(OsStr::from_bytes(directory)))?
         } else {
             let path = TreePath::new(directory).ok_or(Errno::INVAL)?;
             make_dirs(job.target.open_below(b"")?, &path)?
         };
         let dir = make_dirs(root, &path.parent().unwrap_or_default())?;
         Ok(Some(Self { dir: Some(dir), name }))
+    }
+}
+
+/// Opens a backup directory outside of the target, and creates it as rsync does.
+fn open_or_make(path: &Path) -> io::Result<Dir> {
+    match Dir::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+            Dir::open(path)
+        }
+        opened => opened,
     }
 }
 
@@ -99,4 +127,25 @@ fn make_dirs(root: Dir, path: &TreePath) -> io::Result<Dir> {
         };
     }
     Ok(here)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_directory_in_the_target_is_relative() {
+        for (directory, expected) in [
+            ("/t/old", "old"),
+            ("/t/a/old/", "a/old"),
+            ("/t", "/t"),
+            ("/tt/old", "/tt/old"),
+            ("old", "old"),
+        ] {
+            let directory = Some(directory.as_bytes().to_vec());
+            let mut backup = BackupOptions { suffix: Vec::new(), directory };
+            name_within_target(&mut backup, Path::new("/t/"));
+            assert_eq!(backup.directory.unwrap(), expected.as_bytes());
+        }
+    }
 }

@@ -155,10 +155,13 @@ impl DirectExecutor {
     #[must_use]
     pub(crate) fn new(
         source: Arc<SourceRoot>,
-        settings: DirectSettings,
+        mut settings: DirectSettings,
         state: Arc<DirectState>,
         log: Log,
     ) -> Self {
+        if let Some(backup) = &mut settings.options.backup {
+            backup::name_within_target(backup, &settings.target);
+        }
         let throttle = settings.options.bwlimit.map(Throttle::new);
         let target_identity = state.target_identity(&settings.target, &log);
         Self {

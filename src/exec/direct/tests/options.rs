@@ -132,6 +132,20 @@ fn max_delete_limits_the_deletions() {
 }
 
 #[test]
+fn a_backup_directory_elsewhere_is_created() {
+    let mut mirror = CopierFixture::new();
+    let directory = mirror.target.with_file_name("elsewhere").join("old");
+    let text = directory.to_str().unwrap().as_bytes().to_vec();
+    let backup = BackupOptions { suffix: Vec::new(), directory: Some(text) };
+    mirror.executor.settings.options.backup = Some(backup);
+    write(&mirror.source("kept"), "", 0);
+    write(&mirror.target("a/gone"), "1", 0);
+    both(&mirror, "a/ kept");
+    assert_target(&mirror, &[("kept", "")]);
+    assert_eq!(fs::read_to_string(directory.join("a/gone")).unwrap(), "1");
+}
+
+#[test]
 fn replaced_and_deleted_files_become_backups() {
     for (directory, expected) in [
         (None, &[("a/gone~", "1"), ("b", "2"), ("b~", "old"), ("kept", "")][..]),
