@@ -97,7 +97,7 @@ impl RsyncPlan {
     pub fn new(mut options: RsyncOptions, source: &[u8], target: Target) -> Self {
         let source = with_slash(source);
         if let Some(directory) = options.backup_directory(&target) {
-            options.extra.insert(0, [b"--filter=P ", &*anchored(&directory)].concat());
+            options.extra.push([b"--filter=P ", &*anchored(&directory)].concat());
         }
         Self { options, source, target }
     }
