@@ -11,7 +11,7 @@ use crate::control::location::SOCKET_VARIABLE;
 #[derive(Debug, Parser)]
 #[command(name = "lsyncctl", version, max_term_width = 100)]
 #[command(about = "Show and control a running lsyncd")]
-#[command(after_long_help = EXIT_CODES)]
+#[command(disable_help_subcommand = true, after_long_help = EXIT_CODES)]
 pub struct CtlArgs {
     /// Options of all commands.
     #[command(flatten)]
