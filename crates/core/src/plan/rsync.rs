@@ -97,7 +97,7 @@ impl RsyncPlan {
     pub fn new(mut options: RsyncOptions, source: &[u8], target: Target) -> Self {
         let source = with_slash(source);
         if let Some(directory) = options.backup_directory(&target) {
-            options.extra.push([b"--filter=P ", &*anchored(&directory)].concat());
+            options.long.push([b"--filter=P ", &*anchored(&directory)].concat());
         }
         Self { options, source, target }
     }
